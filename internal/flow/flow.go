@@ -1,0 +1,41 @@
+// Package flow says what a business rule is: a pure function from a row and a
+// message to the next row and the messages that follow. It knows neither Kafka
+// nor goka; processors/graph runs rules on a log, internal/sim runs them in memory.
+package flow
+
+// Message is one record as a rule sees it: what came in, or what shall go out.
+//
+// A rule fills Topic, Key, Type and Body of what it returns, and nothing else
+// unless it must differ from what Derive takes over from the input.
+type Message struct {
+	ID          string // CloudEvents ce_id, "evt_" and a KSUID
+	Type        string // ce_type: "order.placed", "orders.order.place"
+	Topic       string // catalogue name (package topics), without namespace
+	Key         string // record key: the ID of the row or entity
+	At          int64  // event time, Unix milliseconds (ce_time); never the clock
+	Correlation string // the order this belongs to, or ""
+	Causation   string // ID of the message that caused this one
+	Body        any    // pointer to a type of package schemas; read-only
+}
+
+// Processor is a rule with the topics around it. S is the row: a value without
+// pointers, whose zero value means "no row". Slices inside S belong to whoever
+// made them: Decide copies a slice before it changes it.
+type Processor[S any] struct {
+	Name    string   // consumer group; its table is the topic Name + "-table"
+	Inputs  []string // catalogue topics it consumes
+	Outputs []string // catalogue topics it may write, its own table aside
+
+	// Decide applies one message to a row. It is pure: the same arguments give
+	// the same result, whoever calls it, however often. A message that changes
+	// nothing returns the row as it came and no messages.
+	Decide func(row S, m Message) (S, []Message)
+
+	// RowType names the event that a written row stands for (its ce_type).
+	RowType func(row S) string
+}
+
+// Refusal is the body of a message to dead-letter: the input cannot be acted on
+// and there is no row that could say so. The runtime writes the original record
+// (bytes, key, headers, coordinates) and this reason there.
+type Refusal struct{ Reason string }

@@ -1,0 +1,316 @@
+package schemas
+
+// Amounts are minor units (cents) of the order's ISO 4217 currency; rates are
+// basis points; times are Unix milliseconds. Every Avro field has the name in
+// the tag, and none is a union.
+
+// PlaceOrder asks for an order. What it says is known by its order ID and the
+// hash of this body: the same again does nothing, another body is refused.
+type PlaceOrder struct {
+	OrderID    string      `avro:"order_id" json:"order_id"`
+	CustomerID string      `avro:"customer_id" json:"customer_id"`
+	Currency   string      `avro:"currency" json:"currency"`
+	Lines      []PlaceLine `avro:"lines" json:"lines"`
+}
+
+// PlaceLine is one wish. UnitPrice is the list price that the customer was
+// quoted, 0 where none was: a quote that is no longer the list price is refused.
+type PlaceLine struct {
+	SKU        string `avro:"sku" json:"sku"`
+	Quantity   int64  `avro:"quantity" json:"quantity"`
+	UnitPrice  int64  `avro:"unit_price" json:"unit_price"`
+	DiscountBP int64  `avro:"discount_bp" json:"discount_bp"`
+}
+
+// DeliverOrder says that an invoiced order has reached its customer.
+type DeliverOrder struct {
+	OrderID string `avro:"order_id" json:"order_id"`
+}
+
+// CancelOrder asks to undo an order that is not delivered yet.
+type CancelOrder struct {
+	OrderID string `avro:"order_id" json:"order_id"`
+	Reason  string `avro:"reason" json:"reason"`
+}
+
+// ExpireOrder is a deadline that has passed: it acts only if the order is still
+// in that state, entered by that version.
+type ExpireOrder struct {
+	OrderID string `avro:"order_id" json:"order_id"`
+	State   string `avro:"state" json:"state"`
+	Version int64  `avro:"version" json:"version"`
+}
+
+// Order states.
+const (
+	Placed    = "placed"
+	Approved  = "approved"
+	Invoiced  = "invoiced"
+	Delivered = "delivered"
+	Rejected  = "rejected"
+	Cancelled = "cancelled"
+	Expired   = "expired"
+)
+
+// States of an ask, what an order wants of a resource.
+const (
+	AskNone  = "none"
+	Asked    = "asked"
+	Granted  = "granted"
+	Refused  = "refused"
+	Released = "released" // given back, or granted too late and given back
+)
+
+// Order is the row of the order log: the whole order with every verdict.
+type Order struct {
+	OrderID    string          `avro:"order_id" json:"order_id"`
+	State      string          `avro:"state" json:"state"`
+	Version    int64           `avro:"version" json:"version"`         // transitions so far
+	EnteredBy  int64           `avro:"entered_by" json:"entered_by"`   // version that entered State
+	CustomerID string          `avro:"customer_id" json:"customer_id"` //
+	Currency   string          `avro:"currency" json:"currency"`       //
+	PlacedAt   int64           `avro:"placed_at" json:"placed_at"`     //
+	ChangedAt  int64           `avro:"changed_at" json:"changed_at"`   // event time of the last transition
+	BodyHash   [16]byte        `avro:"body_hash" json:"-"`             // head of SHA-256 of the PlaceOrder body (see Hash)
+	VATBP      int64           `avro:"vat_bp" json:"vat_bp"`           //
+	Lines      []Line          `avro:"lines" json:"lines"`             //
+	Net        int64           `avro:"net" json:"net"`                 // totals, 0 until every line has a price
+	VAT        int64           `avro:"vat" json:"vat"`                 //
+	Gross      int64           `avro:"gross" json:"gross"`             //
+	Credit     CreditAsk       `avro:"credit" json:"credit"`           //
+	Invoice    InvoiceAsk      `avro:"invoice" json:"invoice"`         //
+	CreditNote InvoiceAsk      `avro:"credit_note" json:"credit_note"` // of an invoiced order that died
+	Vouchers   []EarnedVoucher `avro:"vouchers" json:"vouchers"`       //
+	Reasons    []string        `avro:"reasons" json:"reasons"`         // why it was rejected, cancelled or expired
+	Refusals   int64           `avro:"refused_commands" json:"refused_commands"`
+	Timeline   []TimelineEntry `avro:"timeline" json:"timeline"`
+}
+
+// Line is one line of an order with the verdict on it.
+type Line struct {
+	SKU         string `avro:"sku" json:"sku"`
+	Quantity    int64  `avro:"quantity" json:"quantity"`
+	QuotedPrice int64  `avro:"quoted_price" json:"quoted_price"` // 0: none
+	DiscountBP  int64  `avro:"discount_bp" json:"discount_bp"`
+	UnitPrice   int64  `avro:"unit_price" json:"unit_price"` // the list price it was reserved at
+	Net         int64  `avro:"net" json:"net"`
+	VAT         int64  `avro:"vat" json:"vat"`
+	Stock       string `avro:"stock" json:"stock"` // ask state
+}
+
+// CreditAsk is what an order wants of its customer's account.
+type CreditAsk struct {
+	Ask    string `avro:"ask" json:"ask"`
+	Amount int64  `avro:"amount" json:"amount"`
+	Opened int64  `avro:"opened" json:"opened"` // limit with which this ask opened the account, 0: it was there
+}
+
+// InvoiceAsk is what an order wants of a series: an invoice or a credit note.
+type InvoiceAsk struct {
+	Ask       string `avro:"ask" json:"ask"`
+	InvoiceID string `avro:"invoice_id" json:"invoice_id"`
+	Number    string `avro:"number" json:"number"`
+	IssuedAt  int64  `avro:"issued_at" json:"issued_at"`
+}
+
+// EarnedVoucher is a voucher that this order earned.
+type EarnedVoucher struct {
+	Strategy  string `avro:"strategy" json:"strategy"`
+	VoucherID string `avro:"voucher_id" json:"voucher_id"`
+	Amount    int64  `avro:"amount" json:"amount"`
+}
+
+// TimelineEntry is one transition, e.g. "order.placed", "stock.reserved".
+type TimelineEntry struct {
+	At     int64  `avro:"at" json:"at"`
+	Type   string `avro:"type" json:"type"`
+	Detail string `avro:"detail" json:"detail"`
+}
+
+// SetPrice makes a product known and prices it; the last one wins.
+type SetPrice struct {
+	SKU      string `avro:"sku" json:"sku"`
+	Name     string `avro:"name" json:"name"`
+	Price    int64  `avro:"price" json:"price"`
+	Currency string `avro:"currency" json:"currency"`
+}
+
+// ReceiveStock adds goods; 1 <= Quantity <= 1e12.
+type ReceiveStock struct {
+	SKU      string `avro:"sku" json:"sku"`
+	Quantity int64  `avro:"quantity" json:"quantity"`
+}
+
+// ReserveStock asks for one line's goods.
+type ReserveStock struct {
+	OrderID     string `avro:"order_id" json:"order_id"`
+	Line        int64  `avro:"line" json:"line"` // index into Order.Lines
+	SKU         string `avro:"sku" json:"sku"`
+	Quantity    int64  `avro:"quantity" json:"quantity"`
+	QuotedPrice int64  `avro:"quoted_price" json:"quoted_price"`
+	Currency    string `avro:"currency" json:"currency"`
+}
+
+// ReleaseStock gives one line's goods back. It is always obeyed and not answered.
+type ReleaseStock struct {
+	OrderID  string `avro:"order_id" json:"order_id"`
+	Line     int64  `avro:"line" json:"line"`
+	SKU      string `avro:"sku" json:"sku"`
+	Quantity int64  `avro:"quantity" json:"quantity"`
+}
+
+// StockReserved grants a line at the list price of that moment.
+type StockReserved struct {
+	OrderID   string `avro:"order_id" json:"order_id"`
+	Line      int64  `avro:"line" json:"line"`
+	SKU       string `avro:"sku" json:"sku"`
+	UnitPrice int64  `avro:"unit_price" json:"unit_price"`
+}
+
+// StockRefused refuses a line: "unknown_product", "out_of_stock",
+// "stale_quote", "currency_mismatch".
+type StockRefused struct {
+	OrderID string `avro:"order_id" json:"order_id"`
+	Line    int64  `avro:"line" json:"line"`
+	SKU     string `avro:"sku" json:"sku"`
+	Reason  string `avro:"reason" json:"reason"`
+	Detail  string `avro:"detail" json:"detail"`
+}
+
+// Stock is the inventory's row. It knows no order.
+type Stock struct {
+	SKU      string `avro:"sku" json:"sku"`
+	Name     string `avro:"name" json:"name"`
+	Priced   bool   `avro:"priced" json:"priced"` // false: received but not for sale yet
+	Price    int64  `avro:"price" json:"price"`
+	Currency string `avro:"currency" json:"currency"`
+	OnHand   int64  `avro:"on_hand" json:"on_hand"`
+}
+
+// SetLimit sets a customer's credit limit; the last one wins. A limit below what
+// is charged stops further charges and changes no order.
+type SetLimit struct {
+	CustomerID string `avro:"customer_id" json:"customer_id"`
+	Limit      int64  `avro:"limit" json:"limit"`
+	Currency   string `avro:"currency" json:"currency"`
+}
+
+// ChargeCredit asks for an order's gross amount.
+type ChargeCredit struct {
+	OrderID    string `avro:"order_id" json:"order_id"`
+	CustomerID string `avro:"customer_id" json:"customer_id"`
+	Amount     int64  `avro:"amount" json:"amount"`
+	Currency   string `avro:"currency" json:"currency"`
+}
+
+// RefundCredit gives an order's amount back. Always obeyed, not answered.
+type RefundCredit struct {
+	OrderID    string `avro:"order_id" json:"order_id"`
+	CustomerID string `avro:"customer_id" json:"customer_id"`
+	Amount     int64  `avro:"amount" json:"amount"`
+}
+
+// CreditCharged grants the amount.
+type CreditCharged struct {
+	OrderID    string `avro:"order_id" json:"order_id"`
+	CustomerID string `avro:"customer_id" json:"customer_id"`
+	Amount     int64  `avro:"amount" json:"amount"`
+	Opened     int64  `avro:"opened" json:"opened"` // as in CreditAsk
+}
+
+// CreditRefused refuses it: "insufficient_credit", "currency_mismatch".
+type CreditRefused struct {
+	OrderID    string `avro:"order_id" json:"order_id"`
+	CustomerID string `avro:"customer_id" json:"customer_id"`
+	Reason     string `avro:"reason" json:"reason"`
+	Detail     string `avro:"detail" json:"detail"`
+	Opened     int64  `avro:"opened" json:"opened"`
+}
+
+// Account is the credit's row. It knows no order.
+type Account struct {
+	CustomerID string `avro:"customer_id" json:"customer_id"`
+	Currency   string `avro:"currency" json:"currency"`
+	Limit      int64  `avro:"limit" json:"limit"`
+	Charged    int64  `avro:"charged" json:"charged"`
+}
+
+// Kinds of invoices.
+const (
+	KindInvoice    = "invoice"
+	KindCreditNote = "credit_note"
+)
+
+// IssueInvoice asks a series for its next number. Its key is the series row:
+// "A-2026" for invoices of series A in 2026, "CN-2026" for credit notes.
+type IssueInvoice struct {
+	OrderID    string `avro:"order_id" json:"order_id"`
+	Kind       string `avro:"kind" json:"kind"`
+	Series     string `avro:"series" json:"series"` // the row's key
+	CustomerID string `avro:"customer_id" json:"customer_id"`
+	Currency   string `avro:"currency" json:"currency"`
+	Net        int64  `avro:"net" json:"net"`
+	VAT        int64  `avro:"vat" json:"vat"`
+	Gross      int64  `avro:"gross" json:"gross"`
+	VATBP      int64  `avro:"vat_bp" json:"vat_bp"`
+	Corrects   string `avro:"corrects" json:"corrects"` // invoice number that a credit note takes back
+}
+
+// InvoiceIssued answers it.
+type InvoiceIssued struct {
+	OrderID   string `avro:"order_id" json:"order_id"`
+	Kind      string `avro:"kind" json:"kind"`
+	InvoiceID string `avro:"invoice_id" json:"invoice_id"`
+	Number    string `avro:"number" json:"number"`
+	IssuedAt  int64  `avro:"issued_at" json:"issued_at"`
+}
+
+// Series is the invoicing's row.
+type Series struct {
+	Series string `avro:"series" json:"series"`
+	Last   int64  `avro:"last" json:"last"` // last number given, 0: none
+}
+
+// Invoice is the document: an invoice or a credit note. Its lines stand in the
+// order. Number is Series + "-" + Seq with at least six digits.
+type Invoice struct {
+	InvoiceID  string `avro:"invoice_id" json:"invoice_id"`
+	Kind       string `avro:"kind" json:"kind"`
+	Number     string `avro:"number" json:"number"`
+	Series     string `avro:"series" json:"series"`
+	Seq        int64  `avro:"seq" json:"seq"`
+	OrderID    string `avro:"order_id" json:"order_id"`
+	CustomerID string `avro:"customer_id" json:"customer_id"`
+	Currency   string `avro:"currency" json:"currency"`
+	Net        int64  `avro:"net" json:"net"`
+	VAT        int64  `avro:"vat" json:"vat"`
+	Gross      int64  `avro:"gross" json:"gross"`
+	VATBP      int64  `avro:"vat_bp" json:"vat_bp"`
+	Corrects   string `avro:"corrects" json:"corrects"`
+	IssuedAt   int64  `avro:"issued_at" json:"issued_at"`
+}
+
+// VoucherGranted tells the order of its voucher.
+type VoucherGranted struct {
+	OrderID   string `avro:"order_id" json:"order_id"`
+	Strategy  string `avro:"strategy" json:"strategy"`
+	VoucherID string `avro:"voucher_id" json:"voucher_id"`
+	Amount    int64  `avro:"amount" json:"amount"`
+}
+
+// Grants is the voucher processor's row, by order.
+type Grants struct {
+	OrderID string          `avro:"order_id" json:"order_id"`
+	Granted []EarnedVoucher `avro:"granted" json:"granted"`
+}
+
+// Voucher is the document.
+type Voucher struct {
+	VoucherID  string `avro:"voucher_id" json:"voucher_id"`
+	OrderID    string `avro:"order_id" json:"order_id"`
+	CustomerID string `avro:"customer_id" json:"customer_id"`
+	Strategy   string `avro:"strategy" json:"strategy"`
+	Amount     int64  `avro:"amount" json:"amount"`
+	Currency   string `avro:"currency" json:"currency"`
+	GrantedAt  int64  `avro:"granted_at" json:"granted_at"`
+}
