@@ -1,0 +1,47 @@
+# make help prints the targets
+GO       ?= go
+BIN      := bin/orderlog
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo run test race crash bench lint verify docs clean
+
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## compile bin/orderlog
+	$(GO) build -o $(BIN) ./cmd/orderlog
+
+demo: build ## the whole pipeline on an embedded broker with real orders, proven at the end
+	$(BIN) demo
+
+run: build ## the same, kept running in ./data
+	$(BIN) up --data data
+
+test: ## all tests
+	$(GO) test ./...
+
+race: ## all tests under the race detector
+	$(GO) test -race ./...
+
+crash: ## 20 times kill -9 during 50,000 orders, then the tables are compared
+	$(GO) test ./internal/crash -run TestKill -crash.kills=20 -crash.orders=50000 -v -timeout 30m -count=1
+
+bench: build ## orders/s, latency, CPU per order, beside the bare limit
+	$(BIN) bench
+
+lint: ## gofmt, vet, staticcheck, govulncheck where they can be had
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "not gofmt-ed"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	@$(GO) run $(GOVULNCHECK) ./... || echo "govulncheck: no answer from its database, or findings: see above"
+
+docs: build ## write docs/cli.md from the commands
+	$(BIN) docs docs
+
+verify: docs ## fail if a generated file is stale
+	git diff --exit-code docs/cli.md
+
+clean: ## remove bin and data
+	rm -rf bin data
