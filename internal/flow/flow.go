@@ -3,6 +3,8 @@
 // nor goka; processors/graph runs rules on a log, internal/sim runs them in memory.
 package flow
 
+import "github.com/orderlog/orderlog/topics"
+
 // Message is one record as a rule sees it: what came in, or what shall go out.
 //
 // A rule fills Topic, Key, Type and Body of what it returns, and nothing else
@@ -24,7 +26,7 @@ type Message struct {
 type Processor[S any] struct {
 	Name    string   // consumer group; its table is the topic Name + "-table"
 	Inputs  []string // catalogue topics it consumes
-	Outputs []string // catalogue topics it may write, its own table aside
+	Outputs []string // catalogue topics it may write, its own table and dead-letter aside
 
 	// Decide applies one message to a row. It is pure: the same arguments give
 	// the same result, whoever calls it, however often. A message that changes
@@ -33,9 +35,22 @@ type Processor[S any] struct {
 
 	// RowType names the event that a written row stands for (its ce_type).
 	RowType func(row S) string
+
+	// Skip, where set, tells by its type alone that a message changes no row and
+	// causes nothing, whatever the row: the runtime need not decode such a
+	// record. Nil skips nothing; a type that Skip does not know is not skipped.
+	Skip func(messageType string) bool
 }
 
 // Refusal is the body of a message to dead-letter: the input cannot be acted on
 // and there is no row that could say so. The runtime writes the original record
 // (bytes, key, headers, coordinates) and this reason there.
 type Refusal struct{ Reason string }
+
+// RefusalType is the Type of a message whose body is a *Refusal.
+const RefusalType = "dead-letter"
+
+// Refuse returns the one message that refuses in for that reason.
+func Refuse(in Message, reason string) []Message {
+	return []Message{{Topic: topics.DeadLetter, Type: RefusalType, Key: in.Key, Body: &Refusal{Reason: reason}}}
+}
