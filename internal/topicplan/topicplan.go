@@ -48,6 +48,9 @@ type Change struct {
 	Blocked string `json:"blocked,omitempty"`
 }
 
+// Missing says that the topic is not there at all.
+func (c Change) Missing() bool { return c.What == Create }
+
 // String is the change as one line for a person.
 func (c Change) String() string {
 	var s string
