@@ -33,15 +33,18 @@ func year(at int64) string { return strconv.Itoa(time.UnixMilli(at).UTC().Year()
 type money struct{ net, vat int64 }
 
 // lineMoney prices one line, rounding half up once for the net amount and once
-// for the VAT. It is not ok if an amount or their sum is past int64. Arguments
-// are not negative, quantity x (10000 - discount) fits int64.
+// for the VAT. It is not ok, and nothing, if an amount or their sum is past int64.
+// Arguments are not negative, quantity x (10000 - discount) fits int64.
 func lineMoney(unitPrice, quantity, discountBP, vatBP int64) (m money, ok bool) {
 	net, ok := scale(unitPrice, quantity*(10_000-discountBP))
 	if !ok {
 		return money{}, false
 	}
 	vat, ok := scale(net, vatBP)
-	return money{net, vat}, ok && vat <= math.MaxInt64-net
+	if !ok || vat > math.MaxInt64-net {
+		return money{}, false
+	}
+	return money{net, vat}, true
 }
 
 // scale returns a x b / 10000, rounded half up, of numbers that are not negative.
