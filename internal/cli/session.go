@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderlog/orderlog/schemas"
+	"github.com/orderlog/orderlog/topics"
+)
+
+// session is one run of one command: its world, its settings, and ways to what
+// it works on.
+type session struct {
+	env     Env
+	set     settings
+	log     *slog.Logger
+	started bool // the command line was understood: what fails now is no wrong use
+}
+
+// start completes the settings before a command runs.
+func (s *session) start(cmd *cobra.Command) error {
+	if err := fill(cmd, s.env); err != nil {
+		return err
+	}
+	s.log = s.newLog()
+	s.started = true
+	return nil
+}
+
+func (s *session) newLog() *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.set.logLevel)); err != nil {
+		level = slog.LevelWarn
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if s.set.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(s.env.Stderr, opts))
+	}
+	return slog.New(slog.NewTextHandler(s.env.Stderr, opts))
+}
+
+// name puts the namespace before a topic or group.
+func (s *session) name(bare string) string { return topics.Prefixed(s.set.namespace, bare) }
+
+// bare takes it off again.
+func (s *session) bare(name string) string {
+	if s.set.namespace == "" {
+		return name
+	}
+	return strings.TrimPrefix(name, s.set.namespace+".")
+}
+
+// kafka returns the options that reach the brokers.
+func (s *session) kafka() []kgo.Opt {
+	opts := []kgo.Opt{kgo.SeedBrokers(s.set.brokers...), kgo.MetadataMinAge(50 * time.Millisecond), kgo.ClientID("orderlog")}
+	if s.env.Dial != nil {
+		opts = append(opts, kgo.Dialer(s.env.Dial))
+	}
+	return opts
+}
+
+// reach is how long a command waits for a broker or a registry that is away.
+const reach = 10 * time.Second
+
+// admin connects and makes sure that a broker answers, so that everything after
+// it fails for better reasons. The caller closes it.
+func (s *session) admin(ctx context.Context) (*kadm.Client, error) {
+	cl, err := kgo.NewClient(s.kafka()...)
+	if err != nil {
+		return nil, hinted(fmt.Errorf("brokers %s: %w", strings.Join(s.set.brokers, ","), err), "--brokers wants HOST:PORT,...")
+	}
+	pctx, cancel := context.WithTimeout(ctx, reach)
+	defer cancel()
+	if err := cl.Ping(pctx); err != nil {
+		cl.Close()
+		return nil, s.unreachable(ctx, err)
+	}
+	return kadm.NewClient(cl), nil
+}
+
+func (s *session) unreachable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return hinted(fmt.Errorf("no broker answers at %s: %w", strings.Join(s.set.brokers, ","), err),
+		"start one with `orderlog up`, or name yours with --brokers or ORDERLOG_BROKERS")
+}
+
+func (s *session) httpClient() *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if s.env.Dial != nil {
+		transport.DialContext = s.env.Dial
+	}
+	return &http.Client{Timeout: reach, Transport: transport}
+}
+
+// serde connects to the schema registry and registers what this build knows.
+func (s *session) serde(ctx context.Context) (*schemas.Serde, error) {
+	serde, err := schemas.NewSerde(ctx, schemas.SerdeConfig{Registry: s.set.registry, HTTPClient: s.httpClient(),
+		Namespace: s.set.namespace, Wait: reach, Now: s.env.Now, Log: s.log})
+	if err != nil {
+		return nil, hinted(err, "name the schema registry with --registry or ORDERLOG_REGISTRY")
+	}
+	return serde, nil
+}
+
+func sorted[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
