@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -101,11 +102,17 @@ func render(dst []byte, n *avro.SchemaNode, v any) []byte {
 	case []byte:
 		return append(hex.AppendEncode(append(dst, '"'), v), '"')
 	}
-	b, err := json.Marshal(v)
-	if err != nil { // NaN and the infinities
-		b, _ = json.Marshal(fmt.Sprint(v))
+	return renderScalar(dst, v)
+}
+
+func renderScalar(dst []byte, v any) []byte {
+	out := bytes.NewBuffer(dst)
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	if enc.Encode(v) != nil { // NaN and the infinities
+		enc.Encode(fmt.Sprint(v))
 	}
-	return append(dst, b...)
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n"))
 }
 
 // renderMap shows what goavro gives as a map: a record, a union's value under
@@ -121,8 +128,7 @@ func renderMap(dst []byte, n *avro.SchemaNode, m map[string]any) []byte {
 		if dst[len(dst)-1] != '{' {
 			dst = append(dst, ',')
 		}
-		key, _ := json.Marshal(name)
-		dst = render(append(append(dst, key...), ':'), n, v)
+		dst = render(append(renderScalar(dst, name), ':'), n, v)
 	}
 	if n.Type != "record" {
 		for _, k := range slices.Sorted(maps.Keys(m)) {

@@ -172,7 +172,8 @@ func Allowed(topic string, body any) error {
 }
 
 // Hash is the head of SHA-256 over the Avro encoding of body: what tells two
-// commands of one ID apart.
+// commands of one ID apart. A field added to a command's schema changes it: the
+// same command sent again across such a change counts as another one.
 func Hash(body any) (h [16]byte, err error) {
 	r, ok := Of(body)
 	if !ok {

@@ -115,7 +115,10 @@ func (s *Serde) Decode(ctx context.Context, topic string, value []byte) (any, er
 		return nil, err
 	}
 	body := w.record.New()
-	return body, w.decode(raw, body)
+	if err := w.decode(raw, body); err != nil {
+		return nil, err
+	}
+	return body, nil
 }
 
 // DecodeInto is Decode into a body of the caller's, of the type that the value
