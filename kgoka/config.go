@@ -1,0 +1,112 @@
+// Package kgoka runs a goka graph on franz-go, exactly once: what a group
+// consumes, the rows of its table and what it emits are one Kafka transaction.
+// It knows nothing of what the records mean.
+//
+// A Processor takes the callbacks of a goka.GroupGraph and hands them whole
+// batches, one goroutine per partition. goka keeps its part in defining the
+// graph, assigning partitions and recovering tables; its own hot path, with a
+// promise, a lock and two channels per record, is not used.
+package kgoka
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Config is what a Processor needs to know beside its graph. The zero value of
+// every field but Brokers and TxnID is a usable default.
+type Config struct {
+	Brokers    []string
+	ClientOpts []kgo.Opt // for every client: dialer, TLS, SASL, hooks, compression
+
+	// TxnID names this instance of the group. Its two producers are TxnID-0 and
+	// TxnID-1. A process that starts with the TxnID of another one fences it.
+	TxnID string
+
+	// Dir is where local tables live, in the folder Dir/TxnID. "" keeps them in
+	// memory: they are read back from the changelog at each start.
+	Dir string
+
+	MaxPoll int           // most records per transaction; default 4000
+	Linger  time.Duration // how long a produce request waits for more within a transaction; default 5 ms
+
+	// The longest that a dead instance keeps its partitions is the larger of the
+	// session timeout and the transaction timeout. Brokers refuse session
+	// timeouts below group.min.session.timeout.ms, which is 6 s by default.
+	SessionTimeout     time.Duration // default 6 s
+	RebalanceTimeout   time.Duration // default 5 s
+	TransactionTimeout time.Duration // default 6 s; must cover the longest batch
+
+	Origins  bool // stamp outputs and skip what a row has already seen; see Origin
+	Coalesce bool // a transaction writes only the last version of each row to the changelog
+
+	// NilHandling says what happens to records without a value; by default they
+	// are passed over. goka.WithNilHandling has no effect here.
+	NilHandling goka.NilHandling
+
+	// Replication is the factor for tables and loops that do not exist yet;
+	// default -1, which is the broker's own default.
+	Replication int16
+
+	Log *slog.Logger // default slog.Default()
+}
+
+// Validate says what is wrong with c.
+func (c Config) Validate() error {
+	switch {
+	case len(c.Brokers) == 0:
+		return errors.New("no brokers given")
+	case c.TxnID == "":
+		return errors.New("no transactional ID given")
+	case c.MaxPoll < 0:
+		return fmt.Errorf("max poll %d is negative", c.MaxPoll)
+	case c.Linger < 0 || c.SessionTimeout < 0 || c.RebalanceTimeout < 0 || c.TransactionTimeout < 0:
+		return errors.New("a timeout is negative")
+	case c.NilHandling < goka.NilIgnore || c.NilHandling > goka.NilDecode:
+		return fmt.Errorf("nil handling %d is unknown", c.NilHandling)
+	}
+	return nil
+}
+
+func (c Config) withDefaults() Config {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.Linger, 5*time.Millisecond)
+	def(&c.SessionTimeout, 6*time.Second)
+	def(&c.RebalanceTimeout, 5*time.Second)
+	def(&c.TransactionTimeout, 6*time.Second)
+	if c.MaxPoll == 0 {
+		c.MaxPoll = 4000
+	}
+	if c.Replication == 0 {
+		c.Replication = -1
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return c
+}
+
+// Bytes is the codec that hands bytes through: records and rows are the
+// application's to decode.
+type Bytes struct{}
+
+// Encode returns value, which must be a []byte.
+func (Bytes) Encode(value any) ([]byte, error) {
+	b, ok := value.([]byte)
+	if !ok {
+		return nil, fmt.Errorf("encoding a %T as bytes", value)
+	}
+	return b, nil
+}
+
+// Decode returns data as it is.
+func (Bytes) Decode(data []byte) (any, error) { return data, nil }

@@ -1,0 +1,198 @@
+package kgoka
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+)
+
+// Header names of the origin guard.
+const (
+	OriginHeader  = "origin"  // on every output: the input it was made from
+	AppliedHeader = "applied" // on a changelog record: the row's vector
+)
+
+// Origin says where a record comes from: the coordinates of the input that was
+// being handled when it was written, and its place among that input's outputs.
+// An input that carries no origin is its own, with index 0.
+//
+// A row remembers, per topic and partition of origins, the last origin applied
+// to it, and what is not newer is skipped. This is sound because records of one
+// origin partition reach a row in the order of that partition: a group handles a
+// partition in order, its transactions follow one another in the log, and equal
+// keys meet on one partition of one topic. It does not cover, and whoever builds
+// a pipeline must see to it:
+//   - one group that sends to one row through two topics, or two groups that read
+//     the same topic and send to the same topic: their order is not kept, and the
+//     later one to arrive would be taken for a repetition;
+//   - a record that was set aside and comes back later: later ones of its origin
+//     partition must have waited behind it;
+//   - groups without a table, which cannot remember;
+//   - a handled input that left no trace: it is handled again when it comes again;
+//   - a forged header: who may write to a topic may write its headers.
+type Origin struct {
+	TopicID   [16]byte // a topic made anew counts as another one
+	Partition int32
+	Offset    int64
+	Index     int32
+}
+
+var errOrigin = errors.New("malformed origin")
+
+// Append appends the encoding of o to b: the topic ID and three unsigned varints.
+func (o Origin) Append(b []byte) []byte {
+	b = append(b, o.TopicID[:]...)
+	b = binary.AppendUvarint(b, uint64(o.Partition))
+	b = binary.AppendUvarint(b, uint64(o.Offset))
+	return binary.AppendUvarint(b, uint64(o.Index))
+}
+
+// ParseOrigin reads what Append wrote.
+func ParseOrigin(b []byte) (Origin, error) {
+	var o Origin
+	if len(b) < len(o.TopicID) {
+		return o, errOrigin
+	}
+	copy(o.TopicID[:], b)
+	e, rest, ok := parseEntry(b[len(o.TopicID):])
+	if !ok || len(rest) > 0 {
+		return Origin{}, errOrigin
+	}
+	o.Partition, o.Offset, o.Index = e.partition, e.offset, e.index
+	return o, nil
+}
+
+// entry is the last origin applied of one partition.
+type entry struct {
+	partition int32
+	offset    int64
+	index     int32
+}
+
+func (e entry) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(e.partition))
+	b = binary.AppendUvarint(b, uint64(e.offset))
+	return binary.AppendUvarint(b, uint64(e.index))
+}
+
+func (e entry) less(o entry) bool {
+	return e.offset < o.offset || e.offset == o.offset && e.index < o.index
+}
+
+func parseEntry(b []byte) (entry, []byte, bool) {
+	p, b, ok1 := uvarint(b, 1<<31-1)
+	o, b, ok2 := uvarint(b, 1<<63-1)
+	i, b, ok3 := uvarint(b, 1<<31-1)
+	return entry{int32(p), int64(o), int32(i)}, b, ok1 && ok2 && ok3
+}
+
+// uvarint reads the shortest form of a number up to limit, and no other form, so
+// that equal vectors are equal bytes.
+func uvarint(b []byte, limit uint64) (uint64, []byte, bool) {
+	v, n := binary.Uvarint(b)
+	if n <= 0 || v > limit || n > 1 && b[n-1] == 0 {
+		return 0, nil, false
+	}
+	return v, b[n:], true
+}
+
+// vector is a row's memory in its encoded form: per topic, by rising ID, the ID,
+// the number of its entries, and the entries by rising partition. It is worked
+// on as it is; a row has few entries and most are only looked at.
+type vector []byte
+
+// find returns where the group of id starts and the number of its entries, or
+// where it belongs and 0.
+func (v vector) find(id [16]byte) (at, count int) {
+	for at < len(v) {
+		c := bytes.Compare(v[at:at+16], id[:])
+		n, w := binary.Uvarint(v[at+16:])
+		if c == 0 {
+			return at, int(n)
+		}
+		if c > 0 {
+			return at, 0
+		}
+		rest := v[at+16+w:]
+		for range n {
+			_, rest, _ = parseEntry(rest)
+		}
+		at = len(v) - len(rest)
+	}
+	return at, 0
+}
+
+// seen says whether o, or a later one of its partition, has been applied.
+func (v vector) seen(o Origin) bool {
+	at, n := v.find(o.TopicID)
+	if n == 0 {
+		return false
+	}
+	_, w := binary.Uvarint(v[at+16:])
+	rest := []byte(v[at+16+w:])
+	var e entry
+	for range n {
+		if e, rest, _ = parseEntry(rest); e.partition == o.Partition {
+			return !e.less(entry{o.Partition, o.Offset, o.Index})
+		}
+	}
+	return false
+}
+
+// advance appends to dst the vector v with o as the last of its partition.
+func (v vector) advance(dst []byte, o Origin) []byte {
+	next := entry{o.Partition, o.Offset, o.Index}
+	at, n := v.find(o.TopicID)
+	dst = append(dst, v[:at]...)
+	if n == 0 {
+		dst = append(append(dst, o.TopicID[:]...), 1)
+		return append(next.append(dst), v[at:]...)
+	}
+	_, w := binary.Uvarint(v[at+16:])
+	first := []byte(v[at+16+w:])
+	rest, before, known := first, len(first), false
+	for range n { // find the bytes that next replaces: an entry, or the gap before a later one
+		e, r, _ := parseEntry(rest)
+		if e.partition >= o.Partition {
+			known = e.partition == o.Partition
+			before = len(rest)
+			if known {
+				rest = r
+			}
+			break
+		}
+		rest, before = r, len(r)
+	}
+	if !known {
+		n++
+	}
+	dst = append(dst, o.TopicID[:]...)
+	dst = binary.AppendUvarint(dst, uint64(n))
+	dst = append(dst, first[:len(first)-before]...)
+	return append(next.append(dst), rest...)
+}
+
+// parseVector checks b, which comes from a header or from disk.
+func parseVector(b []byte) (vector, error) {
+	var last []byte
+	rest := b
+	for len(rest) > 0 {
+		if len(rest) < 16 || last != nil && bytes.Compare(rest[:16], last) <= 0 {
+			return nil, errOrigin
+		}
+		last = rest[:16]
+		n, r, ok := uvarint(rest[16:], 1<<31-1)
+		if !ok || n == 0 {
+			return nil, errOrigin
+		}
+		for prev := int32(-1); n > 0; n-- {
+			var e entry
+			if e, r, ok = parseEntry(r); !ok || e.partition <= prev {
+				return nil, errOrigin
+			}
+			prev = e.partition
+		}
+		rest = r
+	}
+	return vector(b), nil
+}
