@@ -1,0 +1,149 @@
+package client
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderlog/orderlog/schemas"
+	"github.com/orderlog/orderlog/topics"
+)
+
+// ErrNoOrder says that the order log has no such order.
+var ErrNoOrder = errors.New("no such order")
+
+func (c *Client) orderLog() string { return topics.Prefixed(c.cfg.Namespace, topics.OrderTable) }
+
+// GetOrder reads the order as of now from its partition of the order log, from
+// start to end: for people and tests, not for traffic.
+func (c *Client) GetOrder(ctx context.Context, id string) (*schemas.Order, error) {
+	span, err := c.partitionOf(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	var last *kgo.Record
+	err = span.Read(ctx, c.cfg.Opts, func(r *kgo.Record) (bool, error) {
+		if string(r.Key) == id {
+			last = apart(r)
+		}
+		return true, nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case last == nil || last.Value == nil:
+		return nil, fmt.Errorf("order %q: %w", id, ErrNoOrder)
+	}
+	return c.order(ctx, last)
+}
+
+// partitionOf is the whole partition of the order log that id belongs to.
+func (c *Client) partitionOf(ctx context.Context, id string) (Span, error) {
+	span, err := Whole(ctx, c.adm, c.orderLog())
+	if err != nil {
+		return Span{}, err
+	}
+	return span.Only(PartitionOf(id, len(span.From))), nil
+}
+
+func (c *Client) order(ctx context.Context, r *kgo.Record) (*schemas.Order, error) {
+	o := new(schemas.Order)
+	if err := c.cfg.Serde.DecodeInto(ctx, topics.OrderTable, r.Value, o); err != nil {
+		return nil, fmt.Errorf("order %q at %s/%d/%d: %w", r.Key, r.Topic, r.Partition, r.Offset, err)
+	}
+	return o, nil
+}
+
+// Filter chooses orders; what is empty does not matter.
+type Filter struct {
+	State    string
+	Customer string
+	Limit    int // 0: all
+}
+
+func (f Filter) fits(o *schemas.Order) bool {
+	return (f.State == "" || o.State == f.State) && (f.Customer == "" || o.CustomerID == f.Customer)
+}
+
+// ListOrders returns the orders that fit, the last placed first. It reads the
+// whole order log.
+func (c *Client) ListOrders(ctx context.Context, f Filter) ([]*schemas.Order, error) {
+	span, err := Whole(ctx, c.adm, c.orderLog())
+	if err != nil {
+		return nil, err
+	}
+	last := map[string]*kgo.Record{}
+	err = span.Read(ctx, c.cfg.Opts, func(r *kgo.Record) (bool, error) {
+		if r.Value == nil {
+			delete(last, string(r.Key))
+		} else {
+			last[string(r.Key)] = apart(r)
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	orders := []*schemas.Order{}
+	for _, r := range last {
+		o, err := c.order(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		if f.fits(o) {
+			orders = append(orders, o)
+		}
+	}
+	slices.SortFunc(orders, func(a, b *schemas.Order) int {
+		return cmp.Or(cmp.Compare(b.PlacedAt, a.PlacedAt), strings.Compare(a.OrderID, b.OrderID))
+	})
+	if f.Limit > 0 && len(orders) > f.Limit {
+		orders = orders[:f.Limit]
+	}
+	return orders, nil
+}
+
+// apart is a copy that does not hold on to the fetch which r came in.
+func apart(r *kgo.Record) *kgo.Record {
+	return &kgo.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value)}
+}
+
+// WatchOrder calls each with every version of the order, those of the past
+// first, until it answers false or ctx ends. Compaction may have taken older
+// versions away.
+func (c *Client) WatchOrder(ctx context.Context, id string, each func(*schemas.Order) (more bool)) error {
+	span, err := c.partitionOf(ctx, id)
+	if err != nil {
+		return err
+	}
+	span.To = nil
+	return span.Read(ctx, c.cfg.Opts, func(r *kgo.Record) (bool, error) {
+		if string(r.Key) != id || r.Value == nil {
+			return true, nil
+		}
+		o, err := c.order(ctx, r)
+		return err != nil || each(o), err
+	})
+}
+
+// WatchOrders is WatchOrder for all orders.
+func (c *Client) WatchOrders(ctx context.Context, each func(*schemas.Order) (more bool)) error {
+	span, err := Whole(ctx, c.adm, c.orderLog())
+	if err != nil {
+		return err
+	}
+	span.To = nil
+	return span.Read(ctx, c.cfg.Opts, func(r *kgo.Record) (bool, error) {
+		if r.Value == nil {
+			return true, nil
+		}
+		o, err := c.order(ctx, r)
+		return err != nil || each(o), err
+	})
+}
