@@ -25,6 +25,9 @@ func fuzzSerde() *Serde {
 	return s
 }
 
+// oddTrue is a Stock whose flag is neither 0 nor 1.
+var oddTrue = append(appendHead(nil, 12), 2, 's', 2, 'n', 2, 2, 0, 0)
+
 // addValues gives the fuzzer a value of every record on every topic, whole and
 // cut, and some that are none.
 func addValues(f *testing.F, s *Serde, add func(topic string, value []byte)) {
@@ -40,6 +43,7 @@ func addValues(f *testing.F, s *Serde, add func(topic string, value []byte)) {
 	}
 	add(topics.OrderCommands, append(appendHead(nil, laterID), laterBody...))
 	add(topics.OrderCommands, append(appendHead(nil, foreignID), 0, 2, 0, 0, 0, 0))
+	add(topics.InventoryTable, oddTrue)
 	add(topics.OrderCommands, nil)
 	add("nowhere", []byte("{}"))
 }
