@@ -1,0 +1,186 @@
+package verify
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderlog/orderlog/internal/event"
+	"github.com/orderlog/orderlog/schemas"
+	"github.com/orderlog/orderlog/topics"
+)
+
+// command is a record from outside.
+type command struct {
+	pos
+	key   string
+	body  any
+	fault string // why nobody can act on it: its processor must have parked it
+}
+
+// inbox is one partition of commands. What the group has committed is applied in
+// order, except what it parked in dead-letter; the rest is late, and kept.
+type inbox struct {
+	w         *world
+	topic     string
+	committed int64
+	late      []command
+	lost      []Violation // neither applied nor parked
+}
+
+func newInbox(w *world, topic string) inbox { return inbox{w: w, topic: topic} }
+
+func (in *inbox) receive(r *kgo.Record, apply func(command)) error {
+	c := command{pos: at(r), key: string(r.Key)}
+	var err error
+	if c.body, c.fault, err = in.body(r); err != nil {
+		return err
+	}
+	if c.offset >= in.committed || len(in.late) > 0 {
+		in.late = append(in.late, c)
+		return nil
+	}
+	in.handle(c, apply)
+	return nil
+}
+
+// body reads a command as a processor must: what it cannot is a fault. An error
+// says that the registry is away.
+func (in *inbox) body(r *kgo.Record) (body any, fault string, err error) {
+	typ := event.Header(r, event.Type)
+	if event.IsJSON(r) {
+		body, err = schemas.DecodeJSON(typ, r.Value)
+	} else {
+		body, err = in.w.serde.Decode(in.w.ctx, in.topic, r.Value)
+	}
+	switch {
+	case errors.Is(err, schemas.ErrRegistry):
+		return nil, "", err
+	case err != nil:
+		return nil, err.Error(), nil
+	case typ != "" && !schemas.Fits(typ, body):
+		return nil, fmt.Sprintf("type %q does not go with a %s", typ, schemas.RecordOf(body)), nil
+	case schemas.Allowed(in.topic, body) != nil:
+		return nil, schemas.RecordOf(body) + " does not belong here", nil
+	case schemas.KeyOf(body) != string(r.Key):
+		return nil, fmt.Sprintf("the body belongs to %q", schemas.KeyOf(body)), nil
+	}
+	return body, "", nil
+}
+
+func (in *inbox) handle(c command, apply func(command)) {
+	if in.w.dead.has(in.w.names(in.topic), c.pos) {
+		return
+	}
+	if c.fault != "" {
+		in.lose(c, c.fault)
+		return
+	}
+	apply(c)
+}
+
+// lose notes a command that its processor has passed, and that left no trace.
+func (in *inbox) lose(c command, why string) {
+	if len(in.lost) >= keepViolations || !in.w.parkedComplete() {
+		return
+	}
+	in.lost = append(in.lost, violation(in.topic, "neither obeyed nor in "+topics.DeadLetter, c.key, in.where(c.pos)+": "+why))
+}
+
+func (in *inbox) where(p pos) string {
+	return fmt.Sprintf("%s/%d@%d", in.w.names(in.topic), p.partition, p.offset)
+}
+
+// release applies what has been committed meanwhile.
+func (in *inbox) release(apply func(command)) {
+	n := 0
+	for n < len(in.late) && in.late[n].offset < in.committed {
+		in.handle(in.late[n], apply)
+		n++
+	}
+	in.late = append([]command(nil), in.late[n:]...)
+}
+
+// tail is one partition of tasks or replies: only what is not handled yet.
+type tail struct {
+	w     *world
+	topic string
+	late  []command
+}
+
+func (t *tail) add(r *kgo.Record) error {
+	body, err := t.w.serde.Decode(t.w.ctx, t.topic, r.Value)
+	if errors.Is(err, schemas.ErrRegistry) {
+		return err
+	}
+	c := command{pos: at(r), key: string(r.Key), body: body}
+	if err != nil {
+		c.fault = err.Error()
+	}
+	t.late = append(t.late, c)
+	return nil
+}
+
+func (t *tail) drop(committed int64) {
+	n := 0
+	for n < len(t.late) && t.late[n].offset < committed {
+		n++
+	}
+	t.late = append([]command(nil), t.late[n:]...)
+}
+
+// orderCommands is one partition of order-commands.
+type orderCommands struct {
+	inbox
+	byOrder map[string]*wishes
+	bodies  int64 // placements handled
+	again   int64 // of them, the same body again
+	other   int64 // of them, another body under the same ID
+}
+
+// wishes is what was asked for one order, and handled.
+type wishes struct {
+	placed   bool
+	hash     [16]byte // of the first placement
+	first    pos      // where that stands, or the first command if there is none
+	others   int64    // placements with another body
+	delivers int64
+	cancels  int64
+}
+
+func (oc *orderCommands) add(r *kgo.Record) error { return oc.receive(r, oc.apply) }
+
+func (oc *orderCommands) apply(c command) {
+	v, ok := oc.byOrder[c.key]
+	if !ok {
+		v = &wishes{first: c.pos}
+		oc.byOrder[c.key] = v
+	}
+	switch b := c.body.(type) {
+	case *schemas.DeliverOrder:
+		v.delivers++
+	case *schemas.CancelOrder:
+		v.cancels++
+	case *schemas.PlaceOrder:
+		oc.place(v, c, b)
+	}
+}
+
+func (oc *orderCommands) place(v *wishes, c command, b *schemas.PlaceOrder) {
+	h, err := schemas.Hash(b)
+	if err != nil {
+		oc.lose(c, err.Error())
+		return
+	}
+	oc.bodies++
+	switch {
+	case !v.placed:
+		v.placed, v.hash, v.first = true, h, c.pos
+	case v.hash == h:
+		oc.again++
+	default:
+		v.others++
+		oc.other++
+	}
+}

@@ -1,0 +1,176 @@
+package verify
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderlog/orderlog/internal/event"
+	"github.com/orderlog/orderlog/schemas"
+)
+
+// rows is one partition of a processor's table: the last version of each row.
+// An empty value is a row that is not there.
+type rows[T any] struct {
+	w      *world
+	topic  string
+	rows   map[string]T
+	faults []Violation
+}
+
+func newRows[T any](w *world, topic string) *rows[T] {
+	return &rows[T]{w: w, topic: topic, rows: map[string]T{}}
+}
+
+func (rs *rows[T]) add(r *kgo.Record) error {
+	key := string(r.Key)
+	if len(r.Value) == 0 {
+		delete(rs.rows, key)
+		return nil
+	}
+	row := new(T)
+	err := rs.w.serde.DecodeInto(rs.w.ctx, rs.topic, r.Value, row)
+	switch {
+	case errors.Is(err, schemas.ErrRegistry):
+		return err
+	case err == nil && schemas.KeyOf(row) != key && schemas.KeyOf(row) != "":
+		err = fmt.Errorf("the row says that it belongs to %q", schemas.KeyOf(row))
+	}
+	if err != nil {
+		rs.faults = append(rs.faults, violation(rs.topic, "a row that cannot be read", key, where(r)+": "+err.Error()))
+		return nil
+	}
+	rs.rows[key] = *row
+	return nil
+}
+
+func where(r *kgo.Record) string { return fmt.Sprintf("%s/%d@%d", r.Topic, r.Partition, r.Offset) }
+
+// docs is one partition of documents, D made of the record body of type R.
+type docs[D any] struct {
+	docs   map[string]doc[D]
+	read   func(*kgo.Record) (D, error)
+	topic  string
+	faults []Violation
+}
+
+// doc is a document and where it stands.
+type doc[D any] struct {
+	pos
+	is D
+}
+
+func newDocs[R, D any](w *world, topic string, from func(*R) D) *docs[D] {
+	return &docs[D]{topic: topic, docs: map[string]doc[D]{}, read: func(r *kgo.Record) (d D, err error) {
+		body := new(R)
+		if err := w.serde.DecodeInto(w.ctx, topic, r.Value, body); err != nil {
+			return d, err
+		}
+		if key := schemas.KeyOf(body); key != string(r.Key) {
+			return d, fmt.Errorf("the document is %q", key)
+		}
+		return from(body), nil
+	}}
+}
+
+func (ds *docs[D]) add(r *kgo.Record) error {
+	d, err := ds.read(r)
+	if errors.Is(err, schemas.ErrRegistry) {
+		return err
+	}
+	if err != nil {
+		ds.faults = append(ds.faults, violation(ds.topic, "a document that cannot be read", string(r.Key), where(r)+": "+err.Error()))
+		return nil
+	}
+	ds.docs[string(r.Key)] = doc[D]{at(r), d}
+	return nil
+}
+
+// invoice is what is kept of a schemas.Invoice, less its ID.
+type invoice struct {
+	order, customer, currency     string
+	kind, series, number          string
+	corrects                      string
+	seq                           int64
+	net, vat, gross, vatBP, dated int64
+}
+
+func newInvoices() func(*schemas.Invoice) invoice {
+	names := interned{}
+	return func(b *schemas.Invoice) invoice {
+		return invoice{
+			order: b.OrderID, customer: names.of(b.CustomerID), currency: names.of(b.Currency),
+			kind: names.of(b.Kind), series: names.of(b.Series), number: b.Number, corrects: b.Corrects,
+			seq: b.Seq, net: b.Net, vat: b.VAT, gross: b.Gross, vatBP: b.VATBP, dated: b.IssuedAt,
+		}
+	}
+}
+
+// interned keeps one copy of equal strings.
+type interned map[string]string
+
+func (in interned) of(s string) string {
+	if t, ok := in[s]; ok {
+		return t
+	}
+	s = strings.Clone(s)
+	in[s] = s
+	return s
+}
+
+// Headers of a dead letter that say where it comes from and why it is there.
+const (
+	deadTopic     = "dl_topic"
+	deadPartition = "dl_partition"
+	deadOffset    = "dl_offset"
+	deadCause     = "dl_cause"
+)
+
+// deadLetters knows what was parked, by the coordinates of the original.
+type deadLetters struct {
+	mu     sync.Mutex
+	parked map[coordinates]struct{}
+	causes map[string]int64 // "<original topic>: <cause>"
+	total  int64
+}
+
+type coordinates struct {
+	topic     string // as on the cluster
+	partition int32
+	offset    int64
+}
+
+func newDeadLetters() *deadLetters {
+	return &deadLetters{parked: map[coordinates]struct{}{}, causes: map[string]int64{}}
+}
+
+type deadLetterSink struct{ *deadLetters }
+
+func (d deadLetterSink) add(r *kgo.Record) error {
+	p, errP := strconv.ParseInt(event.Header(r, deadPartition), 10, 32)
+	o, errO := strconv.ParseInt(event.Header(r, deadOffset), 10, 64)
+	c := coordinates{event.Header(r, deadTopic), int32(p), o}
+	cause := event.Header(r, deadCause)
+	if cause == "" {
+		cause = "unknown cause"
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.total++
+	d.causes[c.topic+": "+cause]++
+	if errP == nil && errO == nil {
+		d.parked[c] = struct{}{}
+	}
+	return nil
+}
+
+// has tells whether the record there was parked. It is not for use while dead
+// letters are being read.
+func (d *deadLetters) has(topic string, p pos) bool {
+	_, ok := d.parked[coordinates{topic, p.partition, p.offset}]
+	return ok
+}
