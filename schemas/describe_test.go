@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -84,6 +85,19 @@ func TestDescribeWhatAnotherVersionWrote(t *testing.T) {
 	want := `{"note":"note","lines":[{"quantity":3,"gift":true,"sku":"sku_1","unit_price":10}],"currency":"EUR","customer_id":"cus_1","order_id":"ord_1"}`
 	if record != "PlaceOrder" || string(text) != want || err != nil {
 		t.Errorf("%s, error %v\n got %s\nwant %s", record, err, text, want)
+	}
+}
+
+// What Decode reads leniently, Describe shows as Decode reads it.
+func TestDescribeAgreesWithDecode(t *testing.T) {
+	s := NewLocalSerde()
+	body, err := s.Decode(t.Context(), topics.InventoryTable, oddTrue)
+	if want := (&Stock{SKU: "s", Name: "n", Price: 1}); err != nil || !reflect.DeepEqual(body, want) {
+		t.Errorf("decoded %+v, error %v", body, err)
+	}
+	_, text, err := s.Describe(t.Context(), oddTrue)
+	if want := `{"sku":"s","name":"n","priced":false,"price":1,"currency":"","on_hand":0}`; err != nil || string(text) != want {
+		t.Errorf("described %s, error %v", text, err)
 	}
 }
 

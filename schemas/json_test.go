@@ -91,8 +91,8 @@ func TestDecodeJSONRefuses(t *testing.T) {
 }
 
 func TestNoHintWhereNothingIsNear(t *testing.T) {
-	for name, want := range map[string]string{"x": "", "qt": "", "quantitiy": "quantity", "sku_id": "sku", "Unit-Price": "unit_price"} {
-		got := hint(name, []string{"sku", "quantity", "unit_price", "discount_bp"})
+	for name, want := range map[string]string{"x": "", "qt": "", "ab": "", "quantitiy": "quantity", "sku_id": "sku", "Unit-Price": "unit_price"} {
+		got := hint(name, []string{"sku", "id", "quantity", "unit_price", "discount_bp"})
 		if want == "" && got != "" || !strings.Contains(got, want) {
 			t.Errorf("hint for %q: %q, want %q", name, got, want)
 		}

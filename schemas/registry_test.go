@@ -97,22 +97,40 @@ func TestSerdeRegistersEveryRecordOfEveryTopic(t *testing.T) {
 }
 
 func TestSerdeWaitsForARegistryThatIsAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		reg, start := newFakeRegistry(), time.Now()
-		reg.away = func() error {
-			if time.Since(start) < 7*time.Second {
-				return errNoRoute
-			}
-			return nil
+	status := func(code int) roundTripper {
+		return func(*http.Request) (*http.Response, error) {
+			rec := httptest.NewRecorder()
+			rec.WriteHeader(code)
+			return rec.Result(), nil
 		}
-		reg.serde(t, reg.config())
-		if d := time.Since(start); d < 7*time.Second || d > 10*time.Second {
-			t.Errorf("ready after %v of 7 s away", d)
-		}
-		if n := reg.requests.Load(); n > 60 {
-			t.Errorf("%d requests", n)
-		}
-	})
+	}
+	for name, away := range map[string]roundTripper{
+		"unreachable": func(*http.Request) (*http.Response, error) { return nil, errNoRoute },
+		"starting up": status(http.StatusServiceUnavailable),
+		"busy":        status(http.StatusTooManyRequests),
+		"a web page":  status(http.StatusOK),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				reg, start, tries := newFakeRegistry(), time.Now(), 0
+				cfg := reg.config()
+				cfg.HTTPClient.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+					if time.Since(start) < 7*time.Second {
+						tries++
+						return away(r)
+					}
+					return reg.RoundTrip(r)
+				})
+				reg.serde(t, cfg)
+				if d := time.Since(start); d < 7*time.Second || d > 10*time.Second {
+					t.Errorf("ready after %v of 7 s away", d)
+				}
+				if tries < 4 || tries > 10 {
+					t.Errorf("%d tries in 7 s", tries)
+				}
+			})
+		})
+	}
 }
 
 func TestSerdeGivesUp(t *testing.T) {
@@ -255,7 +273,7 @@ func TestDecodeWhatIsNotOurs(t *testing.T) {
 		"a field of another": {Schema: `{"type":"record","name":"DeliverOrder","namespace":"orderlog","fields":[{"name":"order_id","type":"long"}]}`},
 		"a field missing":    {Schema: `{"type":"record","name":"DeliverOrder","namespace":"orderlog","fields":[]}`},
 		"JSON schema":        {Schema: `{"type":"object"}`, Type: sr.TypeJSON},
-		"with references":    {Schema: `{"type":"record","name":"X","fields":[]}`, References: []sr.SchemaReference{{Name: "Order", Subject: "ns.order-table-orderlog.Order", Version: 1}}},
+		"with references":    {Schema: `{"type":"record","name":"DeliverOrder","namespace":"orderlog","fields":[{"name":"order_id","type":"string"}]}`, References: []sr.SchemaReference{{Name: "Order", Subject: "ns.order-table-orderlog.Order", Version: 1}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			id, _, err := reg.RegisterSchema(strings.ReplaceAll(name, " ", "-"), schema)
