@@ -1,0 +1,67 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/topics"
+)
+
+// SendAll sends every message of seq and waits until the broker has them all.
+// sent, if not nil, is called before each is handed to the producer. It stops at
+// the first error.
+func (c *Client) SendAll(ctx context.Context, seq iter.Seq[flow.Message], sent func(flow.Message)) error {
+	var mu sync.Mutex
+	var failed error
+	check := func(err error) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if failed == nil {
+			failed = err
+		}
+		return failed
+	}
+	for m := range seq {
+		if check(ctx.Err()) != nil {
+			break
+		}
+		if sent != nil {
+			sent(m)
+		}
+		c.CommandAsync(ctx, m, func(err error) { check(err) })
+	}
+	return check(c.Flush(ctx))
+}
+
+// WaitRead returns when the groups (bare names) have read all there is for them.
+func (c *Client) WaitRead(ctx context.Context, groups ...string) error {
+	for _, g := range groups {
+		for {
+			left, err := Unread(ctx, c.cfg.Opts, c.adm, topics.Prefixed(c.cfg.Namespace, g))
+			if err != nil {
+				return err
+			}
+			if left == 0 {
+				break
+			}
+			if err := pause(ctx, 50*time.Millisecond); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,61 @@
+// Package graph puts rules on a log: it is the only place that turns a
+// flow.Processor into a goka.GroupGraph. It decodes what comes in, calls Decide,
+// encodes what goes out and parks in dead-letter what no rule can act on. It
+// leaves transactions, tables and duplicates to kgoka, and business to the rules.
+package graph
+
+import (
+	"log/slog"
+
+	"github.com/lovoo/goka"
+
+	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/kgoka"
+	"github.com/orderlog/orderlog/schemas"
+	"github.com/orderlog/orderlog/topics"
+)
+
+// Env is what every rule shares.
+type Env struct {
+	Namespace string         // prefix of topics and groups
+	Serde     *schemas.Serde // wire format
+	Log       *slog.Logger
+	Parked    *Parked // counts dead letters; shared by all rules
+
+	// BeforeDecide, if set, runs before each Decide: a test's way to make a rule
+	// panic on one record.
+	BeforeDecide func(m flow.Message)
+}
+
+// Rule is a flow.Processor whose row type is out of sight.
+type Rule interface {
+	Name() string
+	Inputs() []string // catalogue topics
+	Outputs() []string
+	Group(env Env) string // consumer group, namespaced
+	Graph(env Env) *goka.GroupGraph
+}
+
+// Of wraps a processor.
+func Of[S any](p flow.Processor[S]) Rule { return rule[S]{p} }
+
+type rule[S any] struct{ p flow.Processor[S] }
+
+func (r rule[S]) Name() string         { return r.p.Name }
+func (r rule[S]) Inputs() []string     { return r.p.Inputs }
+func (r rule[S]) Outputs() []string    { return r.p.Outputs }
+func (r rule[S]) Group(env Env) string { return topics.Prefixed(env.Namespace, r.p.Name) }
+
+func (r rule[S]) Graph(env Env) *goka.GroupGraph {
+	h := newHandler(r.p, env)
+	edges := goka.Edges{goka.Persist(kgoka.Bytes{})}
+	for _, t := range r.p.Inputs {
+		in, _ := topics.Find(t)
+		name := topics.Prefixed(env.Namespace, t)
+		edges = append(edges, goka.Input(goka.Stream(name), kgoka.Bytes{}, func(c goka.Context, _ any) { h.handle(kgoka.From(c), in) }))
+	}
+	for _, t := range append([]string{topics.DeadLetter}, r.p.Outputs...) {
+		edges = append(edges, goka.Output(goka.Stream(topics.Prefixed(env.Namespace, t)), kgoka.Bytes{}))
+	}
+	return goka.DefineGroup(goka.Group(r.Group(env)), edges...)
+}

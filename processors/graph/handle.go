@@ -1,0 +1,185 @@
+package graph
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderlog/orderlog/internal/event"
+	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/kgoka"
+	"github.com/orderlog/orderlog/schemas"
+	"github.com/orderlog/orderlog/topics"
+)
+
+// maxRecord is the largest value, in bytes, that a rule is shown.
+const maxRecord = 256 << 10
+
+type handler[S any] struct {
+	env   Env
+	p     flow.Processor[S]
+	table string            // catalogue name of the rule's table
+	zero  []byte            // what a row that is not there would be written as
+	names map[string]string // catalogue topic -> name on the cluster
+	from  string            // ce_source of what it writes
+}
+
+func newHandler[S any](p flow.Processor[S], env Env) *handler[S] {
+	h := &handler[S]{env: env, p: p, table: p.Name + "-table", names: map[string]string{}, from: event.DefaultSource + "/" + p.Name}
+	h.zero, _ = env.Serde.Encode(nil, h.table, new(S)) // an error here is every row's error, and reported there
+	for _, t := range append([]string{topics.DeadLetter}, p.Outputs...) {
+		h.names[t] = topics.Prefixed(env.Namespace, t)
+	}
+	return h
+}
+
+// handle is the life of one record: decode, decide, write.
+func (h *handler[S]) handle(c kgoka.Context, in topics.Topic) {
+	rec := c.Record()
+	m := event.Parse(rec)
+	m.Topic = in.Name
+	if h.p.Skip != nil && h.p.Skip(m.Type) {
+		return
+	}
+	if err := h.body(c, rec, in, &m); err != nil {
+		h.park(c, rec, cause(err), err.Error(), "")
+		return
+	}
+	old := c.Row()
+	var row S
+	if old != nil {
+		if err := h.env.Serde.DecodeInto(c.Context(), h.table, old, &row); err != nil {
+			c.Fail(fmt.Errorf("row %q of %s: %w", m.Key, h.table, err)) // our own table: not for a dead letter
+			return
+		}
+	}
+	next, outs, p := h.decide(row, m)
+	if p != nil {
+		h.park(c, rec, "panic", fmt.Sprint(p.value), p.stack)
+		return
+	}
+	if err := h.write(c, rec, old, next, m, outs); err != nil {
+		h.park(c, rec, "unencodable", err.Error(), "")
+	}
+}
+
+// body decodes the value into m.Body and checks that it belongs here.
+func (h *handler[S]) body(c kgoka.Context, rec *kgo.Record, in topics.Topic, m *flow.Message) (err error) {
+	switch {
+	case len(rec.Value) > maxRecord:
+		return parkErr{"oversized", fmt.Sprintf("value of %d bytes, at most %d are read", len(rec.Value), maxRecord)}
+	case in.External && event.IsJSON(rec):
+		if m.Body, err = schemas.DecodeJSON(m.Type, rec.Value); err == nil {
+			err = schemas.Allowed(in.Name, m.Body)
+		}
+	default:
+		m.Body, err = h.decodeWaiting(c, in.Name, rec.Value)
+	}
+	if err != nil {
+		return err
+	}
+	if m.Type == "" {
+		m.Type = schemas.TypeOf(m.Body)
+	}
+	if !schemas.Fits(m.Type, m.Body) {
+		return parkErr{"unknown type", fmt.Sprintf("message type %q does not go with a %s", m.Type, schemas.RecordOf(m.Body))}
+	}
+	if key := schemas.KeyOf(m.Body); key != m.Key {
+		return parkErr{"key mismatch", fmt.Sprintf("record key %q, but its body belongs to %q", m.Key, key)}
+	}
+	return nil
+}
+
+// decodeWaiting waits for a registry that is away: the record is not at fault.
+func (h *handler[S]) decodeWaiting(c kgoka.Context, topic string, value []byte) (any, error) {
+	ctx := c.Context()
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		body, err := h.env.Serde.Decode(ctx, topic, value)
+		if !errors.Is(err, schemas.ErrRegistry) {
+			return body, err
+		}
+		h.env.Log.Warn("schema registry is away, waiting", "group", h.p.Name, "topic", topic, "error", err, "retry_in", wait)
+		if !pause(ctx, wait) {
+			c.Fail(ctx.Err())
+			return nil, err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+type rulePanic struct {
+	value any
+	stack string
+}
+
+// decide calls the rule. A panic in it is a bug of the rule, not of the record's
+// neighbours: it is caught here, where nothing has been written yet.
+func (h *handler[S]) decide(row S, m flow.Message) (next S, outs []flow.Message, p *rulePanic) {
+	defer func() {
+		if v := recover(); v != nil {
+			p = &rulePanic{v, string(debug.Stack())}
+		}
+	}()
+	if h.env.BeforeDecide != nil {
+		h.env.BeforeDecide(m)
+	}
+	next, outs = h.p.Decide(row, m)
+	return next, flow.Derive(m, outs), nil
+}
+
+// write encodes everything first, so that a record which cannot be written
+// leaves nothing behind but its dead letter.
+func (h *handler[S]) write(c kgoka.Context, rec *kgo.Record, old []byte, next S, m flow.Message, outs []flow.Message) error {
+	row, err := h.env.Serde.Encode(nil, h.table, &next)
+	if err != nil {
+		return err
+	}
+	type out struct {
+		topic, key string
+		value      []byte
+		headers    []kgo.RecordHeader
+	}
+	encoded := make([]out, 0, len(outs))
+	for _, o := range outs {
+		if r, ok := o.Body.(*flow.Refusal); ok {
+			h.park(c, rec, "refused", r.Reason, "")
+			continue
+		}
+		v, err := h.env.Serde.Encode(nil, o.Topic, o.Body)
+		if err != nil {
+			return fmt.Errorf("%s for %s: %w", o.Type, o.Topic, err)
+		}
+		encoded = append(encoded, out{h.names[o.Topic], o.Key, v, h.headers(o)})
+	}
+	if old == nil {
+		old = h.zero
+	}
+	if !bytes.Equal(row, old) {
+		rm := flow.Message{ID: flow.NewID("evt", m.At, m.ID, -1), Type: h.p.RowType(next), At: m.At, Correlation: m.Correlation, Causation: m.ID}
+		c.SetRow(row, h.headers(rm))
+	}
+	for _, o := range encoded {
+		c.EmitRecord(o.topic, o.key, o.value, o.headers)
+	}
+	return nil
+}
+
+// headers has room for those that kgoka adds.
+func (h *handler[S]) headers(m flow.Message) []kgo.RecordHeader {
+	return event.Append(make([]kgo.RecordHeader, 0, 10), h.from, event.Avro, m)
+}

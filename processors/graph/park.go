@@ -1,0 +1,95 @@
+package graph
+
+import (
+	"errors"
+	"maps"
+	"strconv"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderlog/orderlog/kgoka"
+	"github.com/orderlog/orderlog/topics"
+)
+
+// Headers of a record on dead-letter, beside those of the original record.
+// Value and key are the original's, byte for byte.
+const (
+	HeaderTopic     = "dl_topic"
+	HeaderPartition = "dl_partition"
+	HeaderOffset    = "dl_offset"
+	HeaderTimestamp = "dl_timestamp" // Unix milliseconds
+	HeaderGroup     = "dl_group"
+	HeaderCause     = "dl_cause" // a short fixed word, for counting
+	HeaderError     = "dl_error"
+	HeaderStack     = "dl_stack"  // of a rule that panicked
+	HeaderOrigin    = "dl_origin" // the original's own origin header
+)
+
+// parkErr is why a record goes to dead-letter.
+type parkErr struct{ cause, detail string }
+
+func (e parkErr) Error() string { return e.detail }
+
+func cause(err error) string {
+	var p parkErr
+	if errors.As(err, &p) {
+		return p.cause
+	}
+	return "undecodable"
+}
+
+// park writes the record to dead-letter, in the transaction that consumes it.
+func (h *handler[S]) park(c kgoka.Context, rec *kgo.Record, cause, detail, stack string) {
+	hs := make([]kgo.RecordHeader, 0, len(rec.Headers)+9)
+	for _, hd := range rec.Headers {
+		if hd.Key == kgoka.OriginHeader {
+			hd.Key = HeaderOrigin
+		}
+		hs = append(hs, hd)
+	}
+	add := func(k, v string) {
+		if v != "" {
+			hs = append(hs, kgo.RecordHeader{Key: k, Value: []byte(v)})
+		}
+	}
+	add(HeaderTopic, rec.Topic)
+	add(HeaderPartition, strconv.Itoa(int(rec.Partition)))
+	add(HeaderOffset, strconv.FormatInt(rec.Offset, 10))
+	add(HeaderTimestamp, strconv.FormatInt(rec.Timestamp.UnixMilli(), 10))
+	add(HeaderGroup, string(c.Group()))
+	add(HeaderCause, cause)
+	add(HeaderError, detail)
+	add(HeaderStack, stack)
+	c.EmitRecord(h.names[topics.DeadLetter], string(rec.Key), rec.Value, hs)
+
+	if h.env.Parked.add(h.p.Name, cause) {
+		h.env.Log.Warn("record parked in dead-letter; further ones of this cause are only counted",
+			"group", c.Group(), "cause", cause, "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "error", detail)
+	}
+}
+
+// Parked counts what went to dead-letter. It is safe for concurrent use; its
+// numbers are of this process's attempts, the topic itself is the truth.
+type Parked struct {
+	mu sync.Mutex
+	n  map[[2]string]int64
+}
+
+// NewParked returns an empty count.
+func NewParked() *Parked { return &Parked{n: map[[2]string]int64{}} }
+
+func (p *Parked) add(processor, cause string) (first bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k := [2]string{processor, cause}
+	p.n[k]++
+	return p.n[k] == 1
+}
+
+// Counts returns the number per {processor, cause}.
+func (p *Parked) Counts() map[[2]string]int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.n)
+}
