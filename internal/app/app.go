@@ -1,0 +1,294 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderlog/orderlog/internal/devbroker"
+	"github.com/orderlog/orderlog/internal/topicplan"
+	"github.com/orderlog/orderlog/kgoka"
+	"github.com/orderlog/orderlog/processors"
+	"github.com/orderlog/orderlog/processors/graph"
+	"github.com/orderlog/orderlog/schemas"
+)
+
+// App is one process of orderlog.
+type App struct {
+	cfg    Config
+	parked *graph.Parked
+
+	mu     sync.Mutex
+	stops  []func() error // last in, first out
+	serde  *schemas.Serde
+	client []kgo.Opt
+	procs  map[string]*kgoka.Processor
+	broker *devbroker.Broker // nil unless embedded
+	addr   Addresses
+
+	failed chan error // the first processor that ended by itself
+}
+
+// Addresses is where others reach what the app runs on.
+type Addresses struct {
+	Brokers  []string `json:"brokers"`
+	Registry string   `json:"registry"`
+	Embedded bool     `json:"embedded"`
+}
+
+// New checks the configuration; nothing is started.
+func New(cfg Config) (*App, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &App{cfg: cfg, parked: graph.NewParked(), procs: map[string]*kgoka.Processor{}, failed: make(chan error, 1)}, nil
+}
+
+// Start returns when every processor has its partitions, has recovered its
+// tables and consumes. On an error, what was started is stopped again.
+func (a *App) Start(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Stop())
+		}
+	}()
+	for _, step := range []func(context.Context) error{a.connect, a.prepare, a.run, a.waitReady} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// StartPlatform starts what the processors stand on, and no processor.
+func (a *App) StartPlatform(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Stop())
+		}
+	}()
+	if err := a.connect(ctx); err != nil {
+		return err
+	}
+	return a.prepare(ctx)
+}
+
+// Stop ends everything in reverse order: processors finish their transaction,
+// commit and leave. Safe twice.
+func (a *App) Stop() error {
+	a.mu.Lock()
+	stops := a.stops
+	a.stops = nil
+	a.mu.Unlock()
+	var errs []error
+	for i := len(stops) - 1; i >= 0; i-- {
+		errs = append(errs, stops[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// Failed delivers the error of a processor, or the embedded broker, that ended
+// while it should run.
+func (a *App) Failed() <-chan error { return a.failed }
+
+// Addresses says where brokers and registry are, once started.
+func (a *App) Addresses() Addresses { return a.addr }
+
+// Serde is the codec bound to the registry, once started.
+func (a *App) Serde() *schemas.Serde { return a.serde }
+
+// ClientOpts reach the brokers, once started.
+func (a *App) ClientOpts() []kgo.Opt { return a.client }
+
+// Parked counts dead letters by processor and cause.
+func (a *App) Parked() map[[2]string]int64 { return a.parked.Counts() }
+
+// Stats returns the runtime's counters by processor.
+func (a *App) Stats() map[string]kgoka.Stats {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := make(map[string]kgoka.Stats, len(a.procs))
+	for n, p := range a.procs {
+		out[n] = p.Stats()
+	}
+	return out
+}
+
+func (a *App) onStop(f func() error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.stops = append(a.stops, f)
+}
+
+func (a *App) connect(ctx context.Context) error {
+	a.addr = Addresses{Brokers: a.cfg.Brokers, Registry: a.cfg.Registry, Embedded: len(a.cfg.Brokers) == 0}
+	if a.addr.Embedded {
+		b, err := devbroker.Start(ctx, devbroker.Config{Dir: a.folder("broker"), Port: a.cfg.Port, RegistryPort: a.cfg.RegistryPort, Listen: a.cfg.Listen,
+			Sync: a.cfg.Sync, Log: a.cfg.Log, Partitions: int(a.cfg.Partitions)})
+		if err != nil {
+			return err
+		}
+		a.onStop(b.Stop)
+		a.broker = b
+		a.addr.Brokers, a.addr.Registry = []string{b.Addr()}, b.RegistryURL()
+	}
+	a.client = a.cfg.clientOpts(a.addr.Brokers)
+	return nil
+}
+
+func (a *App) folder(name string) string {
+	if a.cfg.Dir == "" {
+		return ""
+	}
+	return filepath.Join(a.cfg.Dir, name)
+}
+
+const reachTimeout = 15 * time.Second
+
+func (a *App) prepare(ctx context.Context) error {
+	cl, err := kgo.NewClient(a.client...)
+	if err != nil {
+		return fmt.Errorf("client for brokers %v: %w", a.addr.Brokers, err)
+	}
+	defer cl.Close()
+	reach, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	if err := cl.Ping(reach); err != nil {
+		return fmt.Errorf("no broker answers at %v within %v: %w", a.addr.Brokers, reachTimeout, err)
+	}
+	if err := a.topics(ctx, kadm.NewClient(cl)); err != nil {
+		return err
+	}
+	a.serde, err = schemas.NewSerde(ctx, schemas.SerdeConfig{Registry: a.addr.Registry, HTTPClient: a.cfg.httpClient(),
+		Namespace: a.cfg.Namespace, Log: a.cfg.Log})
+	return err
+}
+
+func (a *App) topics(ctx context.Context, adm *kadm.Client) error {
+	changes, err := topicplan.Plan(ctx, adm, a.cfg.Namespace, a.cfg.Partitions, a.cfg.Replication)
+	if err != nil {
+		return err
+	}
+	if a.addr.Embedded || a.cfg.ApplyTopics {
+		return topicplan.Apply(ctx, adm, changes)
+	}
+	for _, c := range changes {
+		if c.Missing() {
+			return fmt.Errorf("topic %q is not there: `orderlog topics apply` makes what is missing", c.Topic)
+		}
+	}
+	return nil
+}
+
+func (a *App) run(ctx context.Context) error {
+	env := graph.Env{Namespace: a.cfg.Namespace, Serde: a.serde, Log: a.cfg.Log, Parked: a.parked, BeforeDecide: a.cfg.BeforeDecide}
+	for _, r := range processors.All(a.cfg.Rules) {
+		if !a.wanted(r.Name()) {
+			continue
+		}
+		p, err := kgoka.NewProcessor(a.runtime(r.Group(env)), r.Graph(env))
+		if err != nil {
+			return fmt.Errorf("processor %s: %w", r.Name(), err)
+		}
+		a.mu.Lock()
+		a.procs[r.Name()] = p
+		a.mu.Unlock()
+	}
+	a.spawn()
+	return nil
+}
+
+func (a *App) wanted(name string) bool {
+	if len(a.cfg.Processors) == 0 {
+		return true
+	}
+	for _, p := range a.cfg.Processors {
+		if p == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *App) runtime(group string) kgoka.Config {
+	t := a.cfg.Tuning
+	return kgoka.Config{
+		Brokers: a.addr.Brokers, ClientOpts: a.client,
+		TxnID: group + "-" + a.cfg.Instance, Dir: a.folder("tables"), Origins: true,
+		MaxPoll: t.MaxPoll, Linger: t.Linger, SessionTimeout: t.SessionTimeout, TransactionTimeout: t.TransactionTimeout,
+		Replication: a.cfg.Replication, Log: a.cfg.Log.With("group", group),
+	}
+}
+
+// spawn runs the processors until Stop, all at once, and reports the first that
+// ends before.
+func (a *App) spawn() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	for name, p := range a.procs {
+		wg.Go(func() {
+			err := p.Run(ctx)
+			if ctx.Err() == nil {
+				a.fail("processor "+name, err)
+			}
+			if err != nil {
+				mu.Lock()
+				errs = append(errs, fmt.Errorf("processor %s: %w", name, err))
+				mu.Unlock()
+			}
+		})
+	}
+	if a.broker != nil {
+		wg.Go(func() {
+			select {
+			case <-a.broker.Failed():
+				a.fail("broker", a.broker.Err())
+			case <-ctx.Done():
+			}
+		})
+	}
+	a.onStop(func() error {
+		cancel()
+		wg.Wait()
+		return errors.Join(errs...)
+	})
+}
+
+func (a *App) fail(name string, err error) {
+	if err == nil {
+		err = errors.New("ended by itself")
+	}
+	select {
+	case a.failed <- fmt.Errorf("%s: %w", name, err):
+	default: // the first one is the cause
+	}
+}
+
+func (a *App) waitReady(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ready := make(chan struct{})
+	defer close(ready)
+	go func() {
+		select {
+		case err := <-a.failed:
+			a.failed <- err
+			cancel(err)
+		case <-ready:
+		}
+	}()
+	for name, p := range a.procs {
+		if err := p.WaitReady(ctx); err != nil {
+			return fmt.Errorf("processor %s is not ready: %w", name, context.Cause(ctx))
+		}
+	}
+	return nil
+}

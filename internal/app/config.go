@@ -1,0 +1,113 @@
+// Package app joins everything: it connects to a cluster or starts the embedded
+// one, applies the topics, registers the schemas and runs the processors. New,
+// Start, Stop: what the command line and the tests embed.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/processors"
+)
+
+// Config says what to run and on what. Clock, network and disk are given here;
+// nothing below takes them from elsewhere.
+type Config struct {
+	Brokers            []string // seed brokers; none: an embedded broker and registry
+	Registry           string   // schema registry URL; needed with Brokers
+	Namespace          string   // prefix of topics, groups and transactional IDs
+	Instance           string   // stable name of this process among those of a group; "0" if empty
+	Dir                string   // data folder; "": everything in memory
+	Sync               bool     // embedded broker: fsync every write
+	Port, RegistryPort int      // of the embedded broker; 0: those of last time, else free ones
+
+	Processors  []string // names; nil: all
+	Partitions  int32    // of topics that are made; default 4
+	Replication int16    // default 1
+	ApplyTopics bool     // make and alter topics as the catalogue says; always so when embedded
+
+	Rules  processors.Config
+	Tuning Tuning
+
+	// Listen and Dial are the network; nil is the machine's.
+	Listen func(network, address string) (net.Listener, error)
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
+
+	BeforeDecide func(m flow.Message) // a test's hook, see graph.Env
+	ClientOpts   []kgo.Opt            // for every Kafka client
+	Log          *slog.Logger         // default: discard
+}
+
+// Tuning is for those who measure. Zero values are good defaults.
+type Tuning struct {
+	MaxPoll            int           // records in one transaction
+	Linger             time.Duration // producer linger
+	SessionTimeout     time.Duration
+	TransactionTimeout time.Duration
+}
+
+// Validate fills defaults and says what is wrong.
+func (c *Config) Validate() error {
+	if len(c.Brokers) > 0 && c.Registry == "" {
+		return errors.New("brokers without a schema registry: set its URL")
+	}
+	names := Names()
+	for _, p := range c.Processors {
+		if !slices.Contains(names, p) {
+			return fmt.Errorf("unknown processor %q: there are %s", p, strings.Join(names, ", "))
+		}
+	}
+	if c.Partitions == 0 {
+		c.Partitions = 4
+	}
+	if c.Partitions < 0 || c.Partitions > 1000 {
+		return fmt.Errorf("%d partitions: between 1 and 1000 are possible", c.Partitions)
+	}
+	if c.Replication == 0 {
+		c.Replication = 1
+	}
+	if c.Instance == "" {
+		c.Instance = "0"
+	}
+	if c.Rules.Series == "" {
+		c.Rules.Series = "A"
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// Names lists the processors.
+func Names() []string {
+	var ns []string
+	for _, r := range processors.All(processors.Config{}) {
+		ns = append(ns, r.Name())
+	}
+	return ns
+}
+
+func (c Config) clientOpts(brokers []string) []kgo.Opt {
+	opts := append([]kgo.Opt{kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(50 * time.Millisecond)}, c.ClientOpts...)
+	if c.Dial != nil {
+		opts = append(opts, kgo.Dialer(c.Dial))
+	}
+	return opts
+}
+
+func (c Config) httpClient() *http.Client {
+	if c.Dial == nil {
+		return &http.Client{Timeout: 5 * time.Second}
+	}
+	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: c.Dial}}
+}

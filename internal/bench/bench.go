@@ -1,0 +1,194 @@
+// Package bench measures the pipeline: settled orders per second, what that
+// costs in records and CPU, and latency at parts of that rate. It runs the
+// processors in this process, against a broker elsewhere.
+package bench
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/orderlog/orderlog/internal/app"
+	"github.com/orderlog/orderlog/internal/client"
+	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/internal/track"
+)
+
+// Config says what to run.
+type Config struct {
+	App    app.Config                  // Brokers and Registry must be set; an empty cluster or a namespace of its own
+	Setup  iter.Seq[flow.Message]      // products, stock, customers
+	Orders func() (flow.Message, bool) // a stream of placements
+	N      int                         // orders for the rate
+	Spread time.Duration               // how long each latency is measured
+	Loads  []float64                   // parts of the rate, e.g. 0.1
+	CPU    func() time.Duration        // CPU time used so far by this process and the broker's
+	Say    func(format string, args ...any)
+}
+
+// Result is what was measured.
+type Result struct {
+	Orders          int       `json:"orders"`
+	Seconds         float64   `json:"seconds"`
+	OrdersPerSecond float64   `json:"orders_per_second"`
+	CPUMicros       float64   `json:"cpu_micros_per_order"` // processors and broker
+	Consumed        float64   `json:"records_consumed_per_order"`
+	Produced        float64   `json:"records_produced_per_order"`
+	RecordBytes     float64   `json:"bytes_per_record"` // key, value and headers
+	Latencies       []Latency `json:"latencies"`
+}
+
+// Latency is placed -> seen invoiced by a read_committed consumer.
+type Latency struct {
+	Load   float64       `json:"load"` // part of OrdersPerSecond
+	Rate   float64       `json:"orders_per_second"`
+	Orders int           `json:"orders"`
+	P50    time.Duration `json:"p50_ns"`
+	P90    time.Duration `json:"p90_ns"`
+	P99    time.Duration `json:"p99_ns"`
+	Max    time.Duration `json:"max_ns"`
+}
+
+type run struct {
+	Config
+	app     *app.App
+	out     *client.Client
+	tracker *track.Tracker
+}
+
+// Run measures. The processors are stopped while the orders are written, so
+// that the rate is theirs alone.
+func Run(ctx context.Context, cfg Config) (res Result, err error) {
+	r := &run{Config: cfg}
+	if err := r.start(ctx); err != nil {
+		return res, err
+	}
+	defer func() { r.app.Stop() }()
+	r.out, err = client.New(client.Config{Opts: r.app.ClientOpts(), Serde: r.app.Serde(), Namespace: cfg.App.Namespace})
+	if err != nil {
+		return res, err
+	}
+	defer r.out.Close()
+	if r.tracker, err = track.Start(r.app.ClientOpts(), cfg.App.Namespace, time.Now); err != nil {
+		return res, err
+	}
+	defer r.tracker.Stop()
+	if err := r.setup(ctx); err != nil {
+		return res, err
+	}
+	if err := r.rate(ctx, &res); err != nil {
+		return res, err
+	}
+	for _, load := range cfg.Loads {
+		l, err := r.latency(ctx, load, res.OrdersPerSecond)
+		if err != nil {
+			return res, err
+		}
+		res.Latencies = append(res.Latencies, l)
+	}
+	return res, nil
+}
+
+func (r *run) start(ctx context.Context) (err error) {
+	if r.app, err = app.New(r.App); err != nil {
+		return err
+	}
+	return r.app.Start(ctx)
+}
+
+// setup writes products and customers and waits until they are known.
+func (r *run) setup(ctx context.Context) error {
+	r.Say("setting up products and customers")
+	if err := r.out.SendAll(ctx, r.Setup, nil); err != nil {
+		return err
+	}
+	return r.out.WaitRead(ctx, "inventory", "credit")
+}
+
+// take yields the next n orders.
+func (r *run) take(n int) iter.Seq[flow.Message] {
+	return func(yield func(flow.Message) bool) {
+		for range n {
+			m, ok := r.Orders()
+			if !ok || !yield(m) {
+				return
+			}
+		}
+	}
+}
+
+func (r *run) rate(ctx context.Context, res *Result) error {
+	if err := r.app.Stop(); err != nil {
+		return err
+	}
+	r.Say("writing %d orders", r.N)
+	if err := r.out.SendAll(ctx, r.take(r.N), nil); err != nil {
+		return err
+	}
+	r.Say("running them")
+	cpu, began := r.CPU(), time.Now()
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	last, err := r.settled(ctx, r.N)
+	if err != nil {
+		return err
+	}
+	res.Orders, res.Seconds = r.N, last.Sub(began).Seconds()
+	res.OrdersPerSecond = float64(r.N) / res.Seconds
+	res.CPUMicros = float64((r.CPU() - cpu).Microseconds()) / float64(r.N)
+	for _, s := range r.app.Stats() {
+		res.Consumed += float64(s.In) / float64(r.N)
+		res.Produced += float64(s.Out) / float64(r.N)
+	}
+	r.Say("%d orders settled in %.1f s: %.0f/s; states %v", r.N, res.Seconds, res.OrdersPerSecond, r.tracker.States())
+	return nil
+}
+
+// settled waits for the first n orders ever sent.
+func (r *run) settled(ctx context.Context, n int) (time.Time, error) {
+	return r.tracker.Wait(ctx, func(s map[string]int) bool { return track.Settled(s) >= n })
+}
+
+// latency sends orders evenly at a part of the rate.
+func (r *run) latency(ctx context.Context, load, rate float64) (Latency, error) {
+	l := Latency{Load: load, Rate: load * rate}
+	l.Orders = int(l.Rate * r.Spread.Seconds())
+	r.Say("latency at %.0f %%: %d orders at %.0f/s", load*100, l.Orders, l.Rate)
+	if err := r.out.SendAll(ctx, paced(ctx, r.take(l.Orders), l.Rate), func(m flow.Message) { r.tracker.Sent(m.Key, time.Now()) }); err != nil {
+		return l, err
+	}
+	r.N += l.Orders
+	if _, err := r.settled(ctx, r.N); err != nil {
+		return l, err
+	}
+	took := r.tracker.Latencies()
+	l.P50, l.P90, l.P99, l.Max = track.Percentile(took, 50), track.Percentile(took, 90), track.Percentile(took, 99), track.Percentile(took, 100)
+	return l, nil
+}
+
+// paced yields what seq yields, evenly at rate a second, catching up when late.
+func paced(ctx context.Context, seq iter.Seq[flow.Message], rate float64) iter.Seq[flow.Message] {
+	return func(yield func(flow.Message) bool) {
+		began, i := time.Now(), 0
+		for m := range seq {
+			if wait := time.Until(began.Add(time.Duration(float64(i) / rate * 1e9))); wait > 0 && pause(ctx, wait) != nil {
+				return
+			}
+			if i++; !yield(m) {
+				return
+			}
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
