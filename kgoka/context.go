@@ -1,0 +1,261 @@
+package kgoka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Context is what a callback of a Processor gets. It is good until the callback
+// returns. Slices given to it belong to it from then on.
+type Context interface {
+	goka.Context
+
+	// Record is the input as it came. It must not be kept or changed.
+	Record() *kgo.Record
+
+	// Row is the row of the input's key, nil if there is none.
+	Row() []byte
+
+	// SetRow writes the row of the input's key: to the table, and with headers to
+	// the changelog. With Origins on, an empty value is no row.
+	SetRow(value []byte, headers []kgo.RecordHeader)
+
+	// EmitRecord writes a record to one of the graph's outputs.
+	EmitRecord(topic, key string, value []byte, headers []kgo.RecordHeader)
+}
+
+// From returns the Context that a callback was called with. It panics if the
+// callback is not run by a Processor of this package.
+func From(ctx goka.Context) Context { return ctx.(Context) }
+
+type carrier = goka.Context
+
+// call is the Context of one partition. It is pointed at one record after the
+// other. The embedded context is goka's own, of the message that brought the
+// batch: it answers what does not depend on the record.
+type call struct {
+	carrier
+	*part
+	in      *input
+	rec     *kgo.Record
+	direct  Origin // the input's own coordinates, with the index of the next output
+	id      Origin // what the input is known by: its origin header, or its coordinates
+	key     string
+	hasKey  bool
+	row     row
+	loaded  bool
+	next    vector // row.vec with id applied, once it is needed
+	written bool
+	headers goka.Headers
+}
+
+func (c *call) aim(in *input, id [16]byte, rec *kgo.Record) {
+	c.in, c.rec, c.headers = in, rec, nil
+	c.key, c.hasKey = "", false
+	c.row, c.loaded, c.next, c.written = row{}, false, nil, false
+	c.direct = Origin{TopicID: id, Partition: rec.Partition, Offset: rec.Offset}
+	c.id = c.direct
+	for i := range rec.Headers {
+		if rec.Headers[i].Key == OriginHeader {
+			if o, err := ParseOrigin(rec.Headers[i].Value); err == nil {
+				c.id = o
+			}
+			break
+		}
+	}
+}
+
+func (c *call) load() *row {
+	if !c.loaded {
+		if c.table == nil {
+			c.Fail(errNoTable)
+		}
+		r, err := c.table.get(c.rec.Key)
+		if err != nil {
+			c.Fail(err)
+		}
+		c.row, c.loaded = r, true
+	}
+	return &c.row
+}
+
+// finish leaves the input's origin in the row if the callback wrote anything.
+func (c *call) finish() {
+	if c.guard && c.direct.Index > 0 && !c.written {
+		val := c.load().val
+		if val == nil {
+			val = []byte{}
+		}
+		c.put(val, nil)
+	}
+}
+
+var (
+	errNoTable = errors.New("the group has no table")
+	errDefer   = errors.New("DeferCommit cannot be part of a transaction")
+	errNilRow  = errors.New("a row cannot be set to nil: delete it")
+)
+
+func (c *call) Record() *kgo.Record { return c.rec }
+
+func (c *call) Row() []byte {
+	r := c.load()
+	if c.guard && len(r.val) == 0 {
+		return nil
+	}
+	return r.val
+}
+
+func (c *call) SetRow(value []byte, headers []kgo.RecordHeader) {
+	if value == nil {
+		c.Fail(errNilRow)
+	}
+	c.put(value, headers)
+}
+
+// put writes a row; a nil value deletes it.
+func (c *call) put(value []byte, headers []kgo.RecordHeader) {
+	if c.table == nil {
+		c.Fail(errNoTable)
+	}
+	r := row{val: value}
+	hs := c.stamp(headers)
+	if c.guard {
+		if c.next == nil {
+			vec := c.load().vec
+			c.next = vec.advance(make(vector, 0, len(vec)+32), c.id)
+		}
+		r.vec = c.next
+		hs = append(hs, kgo.RecordHeader{Key: AppliedHeader, Value: r.vec})
+	}
+	c.row, c.loaded, c.written = r, true, true
+	c.table.set(c.Key(), r)
+	c.log(c.Key(), c.rec.Key, value, hs)
+}
+
+func (c *call) EmitRecord(topic, key string, value []byte, headers []kgo.RecordHeader) {
+	if _, ok := c.outputs[topic]; !ok {
+		c.Fail(fmt.Errorf("topic %q is not an output of the graph", topic))
+	}
+	c.send(c.record(topic, []byte(key), value, c.stamp(headers)))
+}
+
+// stamp copies headers and adds the origin, with room for one more.
+func (c *call) stamp(headers []kgo.RecordHeader) []kgo.RecordHeader {
+	hs := c.arena.headers(len(headers) + 2)
+	hs = append(hs, headers...)
+	if c.p.cfg.Origins {
+		hs = append(hs, kgo.RecordHeader{Key: OriginHeader, Value: c.arena.origin(c.direct)})
+	}
+	c.direct.Index++
+	return hs
+}
+
+func (c *call) Topic() goka.Stream   { return goka.Stream(c.rec.Topic) }
+func (c *call) Partition() int32     { return c.rec.Partition }
+func (c *call) Offset() int64        { return c.rec.Offset }
+func (c *call) Timestamp() time.Time { return c.rec.Timestamp }
+
+func (c *call) Key() string {
+	if !c.hasKey {
+		c.key, c.hasKey = string(c.rec.Key), true
+	}
+	return c.key
+}
+
+func (c *call) Headers() goka.Headers {
+	if c.headers == nil {
+		c.headers = make(goka.Headers, len(c.rec.Headers))
+		for _, h := range c.rec.Headers {
+			c.headers[h.Key] = h.Value
+		}
+	}
+	return c.headers
+}
+
+func (c *call) Value() any { return c.decode(c.p.tableCodec, c.Row()) }
+
+func (c *call) Join(t goka.Table) any {
+	codec, ok := c.p.joins[string(t)]
+	if !ok {
+		c.Fail(fmt.Errorf("table %q is not joined", t))
+	}
+	r, err := c.p.joined(string(t), c.num).get(c.rec.Key)
+	if err != nil {
+		c.Fail(err)
+	}
+	return c.decode(codec, r.val)
+}
+
+func (c *call) decode(codec goka.Codec, b []byte) any {
+	if b == nil {
+		return nil
+	}
+	v, err := codec.Decode(b)
+	if err != nil {
+		c.Fail(fmt.Errorf("decoding row %q: %w", c.Key(), err))
+	}
+	return v
+}
+
+func (c *call) encode(what string, codec goka.Codec, v any) []byte {
+	b, err := codec.Encode(v)
+	if err != nil {
+		c.Fail(fmt.Errorf("encoding for %s: %w", what, err))
+	}
+	return b
+}
+
+func (c *call) SetValue(v any, opts ...goka.ContextOption) {
+	if c.table == nil {
+		c.Fail(errNoTable)
+	}
+	c.SetRow(c.encode("the table", c.p.tableCodec, v), optionHeaders(opts))
+}
+
+// Delete removes the row. With Origins on its vector must stay, so the row
+// becomes an empty one.
+func (c *call) Delete(opts ...goka.ContextOption) {
+	var value []byte
+	if c.guard {
+		value = []byte{}
+	}
+	c.put(value, optionHeaders(opts))
+}
+
+func (c *call) Emit(topic goka.Stream, key string, v any, opts ...goka.ContextOption) {
+	codec, ok := c.outputs[string(topic)]
+	if !ok {
+		c.Fail(fmt.Errorf("topic %q is not an output of the graph", topic))
+	}
+	var b []byte
+	if v != nil {
+		b = c.encode(string(topic), codec, v)
+	}
+	c.EmitRecord(string(topic), key, b, optionHeaders(opts))
+}
+
+func (c *call) Loopback(key string, v any, opts ...goka.ContextOption) {
+	loop := c.p.graph.LoopStream()
+	if loop == nil {
+		c.Fail(errors.New("the graph has no loop"))
+	}
+	b := c.encode(loop.Topic(), loop.Codec(), v)
+	c.send(c.record(loop.Topic(), []byte(key), b, c.stamp(optionHeaders(opts))))
+}
+
+// Fail ends the callback and the processor; nothing of the batch stays.
+func (c *call) Fail(err error) {
+	c.batch.fail(failure{err})
+	c.carrier.Fail(err)
+	panic(err) // goka does not when it is stopping anyway
+}
+
+func (c *call) DeferCommit() func(error) { c.Fail(errDefer); return nil }
+
+func (c *call) Context() context.Context { return c.carrier.Context() }

@@ -1,0 +1,195 @@
+package kgoka
+
+import (
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// batch is one transaction's work, shared by the partitions.
+type batch struct {
+	prod *producer
+	err  atomic.Pointer[error]
+	ends []atomic.Int64 // per partition: end of its table, from the acknowledgements
+}
+
+// fail keeps the first error; the transaction will abort.
+func (b *batch) fail(err error) { b.err.CompareAndSwap(nil, &err) }
+func (b *batch) failed() error {
+	if e := b.err.Load(); e != nil {
+		return *e
+	}
+	return nil
+}
+
+// failure marks an error that repeating the batch would not mend.
+type failure struct{ error }
+
+func (f failure) Unwrap() error { return f.error }
+
+// input is one input edge: its codec and the callback of the graph's owner.
+type input struct {
+	codec goka.Codec // nil: bytes as they are
+	cb    goka.ProcessCallback
+}
+
+// chunk is what a batch holds of one topic for one partition.
+type chunk struct {
+	in      *input
+	topic   string
+	id      [16]byte
+	records []*kgo.Record
+}
+
+// part handles one assigned partition: all inputs of it, and its table. A batch
+// is handled by one goroutine, goka's; between batches the loop owns it.
+type part struct {
+	p       *Processor
+	num     int32
+	guard   bool // compare origins with the row's vector
+	table   *table
+	outputs map[string]goka.Codec
+	claims  map[string]*claim
+
+	batch  *batch
+	chunks []chunk
+	call   call
+	arena  arena
+
+	rows  []*kgo.Record  // changelog records held back until the end of the batch
+	rowAt map[string]int // key -> place in rows
+
+	nIn, nOut, nSkipped int64 // of this batch
+}
+
+// add takes records of one topic; the loop calls it before run.
+func (pt *part) add(c chunk) { pt.chunks = append(pt.chunks, c) }
+
+// run handles what was added. It returns early if the batch is lost.
+func (pt *part) run(ctx goka.Context) {
+	slices.SortStableFunc(pt.chunks, func(a, b chunk) int { return strings.Compare(a.topic, b.topic) })
+	c := &pt.call
+	c.carrier, c.part = ctx, pt
+	for i := range pt.chunks {
+		ch := &pt.chunks[i]
+		for _, rec := range ch.records {
+			if pt.batch.failed() != nil {
+				return
+			}
+			pt.handle(c, ch, rec)
+		}
+		pt.nIn += int64(len(ch.records))
+	}
+	for _, r := range pt.rows {
+		pt.send(r)
+	}
+}
+
+func (pt *part) handle(c *call, ch *chunk, rec *kgo.Record) {
+	nils, null := pt.p.cfg.NilHandling, rec.Value == nil || noRow(rec)
+	if null && nils == goka.NilIgnore {
+		return
+	}
+	c.aim(ch.in, ch.id, rec)
+	if pt.guard && c.load().vec.seen(c.id) {
+		pt.nSkipped++
+		return
+	}
+	var msg any
+	switch {
+	case null && nils == goka.NilProcess:
+	case ch.in.codec == nil:
+		msg = rec.Value
+	default:
+		var err error
+		if msg, err = ch.in.codec.Decode(rec.Value); err != nil {
+			c.Fail(err)
+		}
+	}
+	ch.in.cb(c, msg)
+	c.finish()
+}
+
+// noRow says whether rec is of a table and stands for a row that is not there,
+// but whose vector must be kept.
+func noRow(rec *kgo.Record) bool {
+	return len(rec.Value) == 0 && slices.ContainsFunc(rec.Headers, func(h kgo.RecordHeader) bool { return h.Key == AppliedHeader })
+}
+
+// reset forgets the batch.
+func (pt *part) reset() {
+	clear(pt.chunks)
+	clear(pt.rows)
+	clear(pt.rowAt)
+	pt.chunks, pt.rows = pt.chunks[:0], pt.rows[:0]
+	pt.nIn, pt.nOut, pt.nSkipped = 0, 0, 0
+	pt.call = call{}
+}
+
+// log writes a changelog record now, or at the end of the batch if only the
+// last version of a row shall go there.
+func (pt *part) log(key string, raw, value []byte, hs []kgo.RecordHeader) {
+	r := pt.record(pt.p.tableTopic, raw, value, hs)
+	r.Partition = pt.num
+	if !pt.p.cfg.Coalesce {
+		pt.send(r)
+		return
+	}
+	if i, ok := pt.rowAt[key]; ok {
+		pt.rows[i] = r
+		return
+	}
+	pt.rowAt[key] = len(pt.rows)
+	pt.rows = append(pt.rows, r)
+}
+
+func (pt *part) record(topic string, key, value []byte, hs []kgo.RecordHeader) *kgo.Record {
+	r := pt.arena.record()
+	r.Topic, r.Key, r.Value, r.Headers = topic, key, value, hs
+	return r
+}
+
+func (pt *part) send(r *kgo.Record) {
+	pt.nOut++
+	pt.batch.prod.produce(r)
+}
+
+// arena hands out small things from larger pieces. What it hands out is kept
+// alive by its piece; it is never taken back.
+type arena struct {
+	bytes   []byte
+	hdrs    []kgo.RecordHeader
+	records []kgo.Record
+}
+
+func (a *arena) record() *kgo.Record {
+	if len(a.records) == 0 {
+		a.records = make([]kgo.Record, 32)
+	}
+	r := &a.records[0]
+	a.records = a.records[1:]
+	return r
+}
+
+// headers returns an empty slice with room for n.
+func (a *arena) headers(n int) []kgo.RecordHeader {
+	if len(a.hdrs) < n {
+		a.hdrs = make([]kgo.RecordHeader, max(256, n))
+	}
+	h := a.hdrs[0:0:n]
+	a.hdrs = a.hdrs[n:]
+	return h
+}
+
+func (a *arena) origin(o Origin) []byte {
+	const most = 16 + 5 + 10 + 5
+	if cap(a.bytes)-len(a.bytes) < most {
+		a.bytes = make([]byte, 0, 4096)
+	}
+	at := len(a.bytes)
+	a.bytes = o.Append(a.bytes)
+	return a.bytes[at:len(a.bytes):len(a.bytes)]
+}

@@ -1,0 +1,175 @@
+package kgoka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
+)
+
+// producer is one of the two transactional producers that take turns: the broker
+// completes one's transaction while the other's batch is being handled.
+type producer struct {
+	id       string
+	cl       *kgo.Client
+	implicit bool // the broker adds offsets to a transaction by itself (KIP-890)
+	table    string
+	batch    *batch
+	promise  func(*kgo.Record, error)
+}
+
+// newProducer makes a producer and waits until the broker has ended whatever a
+// predecessor of the same ID had open.
+func newProducer(ctx context.Context, id string, cfg Config, table string, implicit bool, opts []kgo.Opt) (*producer, error) {
+	v := kversion.Stable()
+	if implicit {
+		v.SetMaxKeyVersion(kmsg.TxnOffsetCommit.Int16(), 5) // 6 wants topic IDs
+	} else {
+		v.SetMaxKeyVersion(kmsg.TxnOffsetCommit.Int16(), 4)
+	}
+	cl, err := kgo.NewClient(append(opts[:len(opts):len(opts)],
+		kgo.TransactionalID(id), kgo.TransactionTimeout(cfg.TransactionTimeout),
+		kgo.RecordPartitioner(partitioner(table)), kgo.ProducerLinger(cfg.Linger),
+		kgo.MaxBufferedRecords(1<<20), kgo.MaxVersions(v))...)
+	if err != nil {
+		return nil, err
+	}
+	p := &producer{id: id, cl: cl, implicit: implicit, table: table}
+	p.promise = p.acknowledged
+	if _, _, err := cl.ProducerID(ctx); err != nil {
+		cl.Close()
+		return nil, fmt.Errorf("taking over transactional ID %q: %w", id, err)
+	}
+	return p, nil
+}
+
+func (p *producer) begin(b *batch) error {
+	p.batch = b
+	return p.cl.BeginTransaction()
+}
+
+func (p *producer) produce(r *kgo.Record) { p.cl.Produce(context.Background(), r, p.promise) }
+
+func (p *producer) acknowledged(r *kgo.Record, err error) {
+	b := p.batch
+	if err != nil {
+		b.fail(fmt.Errorf("producing to %s/%d: %w", r.Topic, r.Partition, err))
+		return
+	}
+	if r.Topic != p.table || int(r.Partition) >= len(b.ends) {
+		return
+	}
+	for end := &b.ends[r.Partition]; ; {
+		old := end.Load()
+		if old >= r.Offset || end.CompareAndSwap(old, r.Offset) {
+			return
+		}
+	}
+}
+
+// commitOffsets makes offsets part of the transaction, on behalf of the member
+// that consumed them: a later generation of the group refuses it.
+func (p *producer) commitOffsets(ctx context.Context, group, member string, gen int32, offs offsets) error {
+	id, epoch, err := p.cl.ProducerID(ctx)
+	if err != nil {
+		return err
+	}
+	if !p.implicit {
+		if err := p.addOffsets(ctx, group, id, epoch); err != nil {
+			return err
+		}
+	}
+	req := kmsg.NewPtrTxnOffsetCommitRequest()
+	req.TransactionalID, req.Group, req.ProducerID, req.ProducerEpoch = p.id, group, id, epoch
+	req.MemberID, req.Generation = member, gen
+	for topic, parts := range offs {
+		t := kmsg.NewTxnOffsetCommitRequestTopic()
+		t.Topic = topic
+		for num, o := range parts {
+			pt := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+			pt.Partition, pt.Offset, pt.LeaderEpoch = num, o.Offset, o.Epoch
+			t.Partitions = append(t.Partitions, pt)
+		}
+		req.Topics = append(req.Topics, t)
+	}
+	return retryTxn(ctx, func() error {
+		resp, err := req.RequestWith(ctx, p.cl)
+		if err != nil {
+			return err
+		}
+		for _, t := range resp.Topics {
+			for _, pt := range t.Partitions {
+				if err := kerr.ErrorForCode(pt.ErrorCode); err != nil {
+					return fmt.Errorf("offset of %s/%d: %w", t.Topic, pt.Partition, err)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func (p *producer) addOffsets(ctx context.Context, group string, id int64, epoch int16) error {
+	req := kmsg.NewPtrAddOffsetsToTxnRequest()
+	req.TransactionalID, req.Group, req.ProducerID, req.ProducerEpoch = p.id, group, id, epoch
+	return retryTxn(ctx, func() error {
+		resp, err := req.RequestWith(ctx, p.cl)
+		if err != nil {
+			return err
+		}
+		return kerr.ErrorForCode(resp.ErrorCode)
+	})
+}
+
+// retryTxn repeats what the broker asks to repeat: the transaction before is
+// still being completed, or the coordinator is moving.
+func retryTxn(ctx context.Context, fn func() error) error {
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		err := fn()
+		ke, ok := errors.AsType[*kerr.Error](err)
+		if !ok || !ke.Retriable && ke != kerr.ConcurrentTransactions || ctx.Err() != nil {
+			return err
+		}
+		pause(ctx, wait)
+	}
+}
+
+// implicitOffsets asks whether the cluster runs transactions by KIP-890, where a
+// transactional offset commit needs no announcement.
+func implicitOffsets(ctx context.Context, cl *kgo.Client) (bool, error) {
+	req := kmsg.NewPtrApiVersionsRequest()
+	req.ClientSoftwareName, req.ClientSoftwareVersion = "kgoka", "1"
+	resp, err := req.RequestWith(ctx, cl)
+	if err != nil {
+		return false, err
+	}
+	for _, f := range resp.FinalizedFeatures {
+		if f.Name == "transaction.version" && f.MaxVersionLevel >= 2 {
+			return true, nil
+		}
+	}
+	return false, kerr.ErrorForCode(resp.ErrorCode)
+}
+
+// noProducer is what goka gets for a producer: callbacks write through Context,
+// and nothing else may.
+type noProducer struct{}
+
+var errNoProducer = errors.New("writing outside of a transaction")
+
+func (noProducer) Close() error { return nil }
+
+func (noProducer) Emit(string, string, []byte) *goka.Promise {
+	p, finish := goka.NewPromiseWithFinisher()
+	finish(nil, errNoProducer)
+	return p
+}
+
+func (n noProducer) EmitWithHeaders(topic, key string, value []byte, _ goka.Headers) *goka.Promise {
+	return n.Emit(topic, key, value)
+}

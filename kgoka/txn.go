@@ -1,0 +1,427 @@
+package kgoka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+type offsets = map[string]map[int32]kgo.EpochOffset
+
+// clients is what a group consumes and produces with, until there is a doubt.
+type clients struct {
+	*group
+	prods  [2]*producer
+	turn   int
+	cl     *kgo.Client
+	next   chan *session // the last assignment, until the loop takes it
+	cur    *session      // owned by the client's callbacks, as is member
+	member *kgo.Client   // cl, which a callback may come too early to see
+	tries  int           // aborts since the last commit
+	stuck  chan error    // an error of the group that joining again does not mend
+}
+
+// doubt marks an error after which it is not known what the broker holds, or
+// that it holds against these clients. New ones find out: taking over the
+// transactional IDs ends what was open, the group knows the offsets and the
+// changelogs know the rows.
+type doubt struct{ error }
+
+func (d doubt) Unwrap() error { return d.error }
+
+// Consume runs until ctx ends or an error is there to stay.
+func (g *group) Consume(ctx context.Context, topics []string, h sarama.ConsumerGroupHandler) error {
+	g.h = h
+	var wait time.Duration
+	for ctx.Err() == nil {
+		before := g.p.count.in.Load()
+		err := g.live(ctx, topics)
+		if ctx.Err() != nil && !errors.As(err, new(failure)) {
+			return nil
+		}
+		if !errors.As(err, new(doubt)) {
+			g.p.setFatal(err)
+			return err
+		}
+		if g.p.count.in.Load() > before {
+			wait = 0
+		}
+		wait = min(max(2*wait, 100*time.Millisecond), 5*time.Second)
+		g.p.count.rebuilds.Add(1)
+		g.p.cfg.Log.Warn("making new clients", "error", err, "after", wait)
+		pause(ctx, wait)
+	}
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// live consumes with one set of clients.
+func (g *group) live(ctx context.Context, topics []string) error {
+	c := &clients{group: g, next: make(chan *session, 1), stuck: make(chan error, 1)}
+	defer c.close()
+	if err := c.connect(ctx, topics); err != nil {
+		if passing(err) {
+			return doubt{err}
+		}
+		return err
+	}
+	for {
+		var s *session
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-c.stuck:
+			return err
+		case s = <-c.next:
+		}
+		err := s.setup(ctx)
+		if err == nil && !s.ended() {
+			g.p.serve(s)
+			err = c.consume(ctx, s)
+			g.p.serve(nil)
+		}
+		if down := s.teardown(); err == nil && ctx.Err() == nil {
+			err = down
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// connect takes over the transactional IDs and then joins the group.
+func (c *clients) connect(ctx context.Context, topics []string) (err error) {
+	p := c.p
+	implicit, err := implicitOffsets(ctx, p.adm)
+	if err != nil {
+		return err
+	}
+	for i := range c.prods {
+		id := fmt.Sprintf("%s-%d", p.cfg.TxnID, i)
+		if c.prods[i], err = newProducer(ctx, id, p.cfg, p.tableTopic, implicit, p.clientOpts("producer")); err != nil {
+			return err
+		}
+	}
+	ts, err := topicIDs(ctx, p.adm, topics...)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.npart = len(ts[topics[0]].Partitions)
+	p.mu.Unlock()
+	c.cl, err = kgo.NewClient(append(p.clientOpts("consumer"),
+		kgo.ConsumerGroup(p.group), kgo.ConsumeTopics(topics...),
+		kgo.Balancers(kgo.RangeBalancer()), // gives equal partitions of all topics to the same member
+		kgo.BlockRebalanceOnPoll(), kgo.DisableAutoCommit(),
+		kgo.SessionTimeout(p.cfg.SessionTimeout), kgo.HeartbeatInterval(p.cfg.SessionTimeout/5),
+		kgo.RebalanceTimeout(p.cfg.RebalanceTimeout),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.WithHooks(c), kgo.OnPartitionsAssigned(c.assigned), kgo.AdjustFetchOffsetsFn(c.fetched),
+		kgo.OnPartitionsRevoked(c.revoked), kgo.OnPartitionsLost(c.revoked))...)
+	return err
+}
+
+// close leaves the group and ends the clients. A broker that is away is not
+// waited for: it will notice by itself.
+func (c *clients) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), c.p.cfg.SessionTimeout)
+	defer cancel()
+	if c.cl != nil {
+		c.cl.AllowRebalance()
+		_ = c.cl.LeaveGroupContext(ctx)
+		c.cl.CloseAllowingRebalance()
+	}
+	if c.cur != nil {
+		_ = c.cur.teardown()
+	}
+	for _, p := range c.prods {
+		if p != nil {
+			p.cl.Close()
+		}
+	}
+}
+
+// The group's callbacks. A session is offered to the loop only once the group's
+// offsets are stable: before, a predecessor could still commit between the
+// recovery of a table and the first record.
+
+func (c *clients) assigned(_ context.Context, cl *kgo.Client, m map[string][]int32) {
+	c.member = cl
+	for _, nums := range m {
+		if len(nums) > 0 {
+			return // fetched follows
+		}
+	}
+	c.offer(nil)
+}
+
+func (c *clients) fetched(_ context.Context, offs map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	assign := map[string][]int32{}
+	for topic, parts := range offs {
+		for num := range parts {
+			assign[topic] = append(assign[topic], num)
+		}
+	}
+	c.offer(assign)
+	return offs, nil
+}
+
+func (c *clients) offer(assign map[string][]int32) {
+	if c.cur != nil {
+		_ = c.cur.teardown()
+	}
+	member, gen := c.member.GroupMetadata()
+	c.cur = newSession(c.group, assign, member, gen)
+	select {
+	case <-c.next: // nobody took it
+	default:
+	}
+	c.next <- c.cur
+}
+
+func (c *clients) revoked(context.Context, *kgo.Client, map[string][]int32) {
+	if c.cur != nil {
+		if err := c.cur.teardown(); err != nil {
+			c.p.cfg.Log.Warn("ending a session", "error", err)
+		}
+		c.cur = nil
+	}
+}
+
+// OnGroupManageError is the client's hook for errors of the group. It joins again
+// after any; some come back each time.
+func (c *clients) OnGroupManageError(err error) {
+	c.p.cfg.Log.Debug("group session ended", "error", err)
+	if errors.Is(err, kerr.InvalidSessionTimeout) || errors.Is(err, kerr.InconsistentGroupProtocol) || lasting(err) {
+		select {
+		case c.stuck <- fmt.Errorf("joining group %q: %w", c.p.group, err):
+		default:
+		}
+	}
+}
+
+// consume is the loop. The client holds rebalances back from the moment that a
+// poll returns records until AllowRebalance.
+func (c *clients) consume(ctx context.Context, s *session) error {
+	poll, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	for poll.Err() == nil {
+		fs := c.cl.PollRecords(poll, c.limit)
+		err := c.batch(s, fs)
+		c.cl.AllowRebalance()
+		if err != nil {
+			return err
+		}
+		if c.tries > 0 {
+			pause(poll, min(10*time.Millisecond<<min(c.tries, 8), time.Second))
+		}
+	}
+	return nil
+}
+
+// batch handles what a poll brought, in one transaction.
+func (c *clients) batch(s *session, fs kgo.Fetches) error {
+	if err := fetchError(fs, c.p); err != nil {
+		return err
+	}
+	from, to := span(fs)
+	if len(to) == 0 {
+		return nil
+	}
+	if s.ended() { // polled for an assignment that is gone, after the next one came
+		c.cl.SetOffsets(from)
+		return nil
+	}
+	b := &batch{prod: c.prods[c.turn], ends: make([]atomic.Int64, c.p.npart)}
+	for i := range b.ends {
+		b.ends[i].Store(-1)
+	}
+	if err := b.prod.begin(b); err != nil {
+		return doubt{fmt.Errorf("beginning a transaction: %w", err)}
+	}
+	err := s.handle(b, fs)
+	if err != nil {
+		b.fail(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.p.cfg.TransactionTimeout)
+	defer cancel()
+	if err = c.commit(ctx, s, b, to); err == nil {
+		return c.committed(s, b)
+	}
+	return c.abort(s, b, from, err)
+}
+
+// span returns the first offsets of what was polled and those after the last.
+func span(fs kgo.Fetches) (from, to offsets) {
+	from, to = offsets{}, offsets{}
+	fs.EachPartition(func(fp kgo.FetchTopicPartition) {
+		if len(fp.Records) == 0 {
+			return
+		}
+		if from[fp.Topic] == nil {
+			from[fp.Topic], to[fp.Topic] = map[int32]kgo.EpochOffset{}, map[int32]kgo.EpochOffset{}
+		}
+		first, last := fp.Records[0], fp.Records[len(fp.Records)-1]
+		if _, ok := from[fp.Topic][fp.Partition]; !ok {
+			from[fp.Topic][fp.Partition] = kgo.EpochOffset{Epoch: first.LeaderEpoch, Offset: first.Offset}
+		}
+		to[fp.Topic][fp.Partition] = kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: last.Offset + 1}
+	})
+	return from, to
+}
+
+// commit ends the transaction. A batch that wrote nothing has none: the broker
+// would keep its offsets hanging, so they are committed plainly.
+func (c *clients) commit(ctx context.Context, s *session, b *batch, to offsets) error {
+	if err := b.failed(); err != nil {
+		return err
+	}
+	if s.outputs() == 0 {
+		return c.commitPlain(ctx, to)
+	}
+	if err := b.prod.cl.Flush(ctx); err != nil {
+		return doubt{fmt.Errorf("flushing: %w", err)}
+	}
+	if err := b.failed(); err != nil {
+		return err
+	}
+	if err := b.prod.commitOffsets(ctx, c.p.group, s.member, s.gen, to); err != nil {
+		return fmt.Errorf("committing offsets: %w", err)
+	}
+	err := b.prod.cl.EndTransaction(ctx, kgo.TryCommit)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, kerr.OperationNotAttempted), errors.Is(err, kerr.TransactionAbortable):
+		return fmt.Errorf("committing: %w", err)
+	}
+	return doubt{fmt.Errorf("committing, outcome unknown: %w", err)}
+}
+
+func (c *clients) commitPlain(ctx context.Context, to offsets) (err error) {
+	c.cl.CommitOffsetsSync(ctx, to, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, e error) {
+		if err = e; err != nil {
+			return
+		}
+		for _, t := range resp.Topics {
+			for _, p := range t.Partitions {
+				if e := kerr.ErrorForCode(p.ErrorCode); e != nil {
+					err = fmt.Errorf("offset of %s/%d: %w", t.Topic, p.Partition, e)
+				}
+			}
+		}
+	})
+	return err
+}
+
+// outputs is the number of records that the batch wrote.
+func (s *session) outputs() (n int64) {
+	for _, pt := range s.parts {
+		n += pt.nOut
+	}
+	return n
+}
+
+// committed makes the transaction's rows the tables'.
+func (c *clients) committed(s *session, b *batch) error {
+	n := &c.p.count
+	if s.outputs() == 0 {
+		n.commits.Add(1)
+	} else {
+		n.transactions.Add(1)
+		c.turn = 1 - c.turn
+	}
+	if err := b.prod.cl.EndTransaction(context.Background(), kgo.TryAbort); err != nil { // of a batch that wrote nothing: no request
+		return doubt{err}
+	}
+	var errs []error
+	for _, pt := range s.parts {
+		n.in.Add(pt.nIn)
+		n.out.Add(pt.nOut)
+		n.skipped.Add(pt.nSkipped)
+		if pt.table != nil {
+			errs = append(errs, pt.table.commit(b.ends[pt.num].Load()))
+		}
+		pt.reset()
+	}
+	c.tries, c.limit = 0, min(2*c.limit, c.p.cfg.MaxPoll)
+	return errors.Join(errs...)
+}
+
+// abort undoes the batch, here and at the broker, and goes back to its start.
+func (c *clients) abort(s *session, b *batch, from offsets, cause error) error {
+	c.p.count.abort(cause)
+	c.limit, c.tries = max(1, c.limit/2), c.tries+1 // a batch too long for its transaction is shorter the next time
+	for _, pt := range s.parts {
+		if pt.table != nil {
+			pt.table.abort()
+		}
+		pt.reset()
+	}
+	if errors.As(cause, new(doubt)) {
+		return cause
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.p.cfg.TransactionTimeout)
+	defer cancel()
+	err := b.prod.cl.AbortBufferedRecords(ctx)
+	if err == nil {
+		err = b.prod.cl.EndTransaction(ctx, kgo.TryAbort)
+	}
+	if lasting(cause) {
+		return cause
+	}
+	if err != nil {
+		return doubt{fmt.Errorf("aborting after %w: %w", cause, err)}
+	}
+	c.p.cfg.Log.Warn("transaction aborted, repeating it", "error", cause)
+	c.cl.SetOffsets(from)
+	return nil
+}
+
+// lasting says whether repeating the batch would fail again.
+func lasting(err error) bool {
+	if errors.As(err, new(failure)) {
+		return true
+	}
+	for _, e := range []error{kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.TopicAuthorizationFailed,
+		kerr.GroupAuthorizationFailed, kerr.TransactionalIDAuthorizationFailed, kerr.ClusterAuthorizationFailed, kerr.UnsupportedVersion} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// fetchError returns what a fetch cannot get over. Leaving the group is not: the
+// client joins again.
+func fetchError(fs kgo.Fetches, p *Processor) (err error) {
+	fs.EachError(func(topic string, num int32, e error) {
+		switch {
+		case errors.Is(e, context.Canceled), errors.As(e, new(*kgo.ErrGroupSession)):
+		case errors.As(e, new(*kgo.ErrDataLoss)):
+			p.cfg.Log.Error("the log has lost records that were consumed", "topic", topic, "partition", num, "error", e)
+		case errors.Is(e, kgo.ErrClientClosed):
+			err = doubt{e}
+		case !passing(e):
+			err = fmt.Errorf("fetching %s/%d: %w", topic, num, e)
+		}
+	})
+	return err
+}

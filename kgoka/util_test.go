@@ -1,0 +1,336 @@
+package kgoka
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const nparts = 4
+
+// bed is a broker with topics, and what tests do to it.
+type bed struct {
+	t    testing.TB
+	c    *kfake.Cluster
+	opts []kgo.Opt
+	cl   *kgo.Client
+	logs *logBook
+}
+
+func newBed(t testing.TB, topics ...string) *bed {
+	t.Helper()
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(time.Second), kfake.SeedTopics(nparts, topics...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	b := &bed{t: t, c: c, logs: &logBook{}}
+	b.cl = b.client()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log:\n%s", strings.Join(b.logs.lines, ""))
+		}
+	})
+	return b
+}
+
+func (b *bed) client(opts ...kgo.Opt) *kgo.Client {
+	b.t.Helper()
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.c.ListenAddrs()...), kgo.MetadataMinAge(10 * time.Millisecond)}, append(b.opts, opts...)...)...)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(cl.CloseAllowingRebalance)
+	return cl
+}
+
+func (b *bed) produce(recs ...*kgo.Record) {
+	b.t.Helper()
+	if err := b.cl.ProduceSync(context.Background(), recs...).FirstErr(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// feed produces n records over keys keys to topic; values are numbers.
+func (b *bed) feed(topic string, from, n, keys int) {
+	b.t.Helper()
+	recs := make([]*kgo.Record, n)
+	for i := range recs {
+		recs[i] = &kgo.Record{Topic: topic, Key: fmt.Appendf(nil, "key-%d", (from+i)%keys), Value: fmt.Append(nil, from+i)}
+	}
+	b.produce(recs...)
+}
+
+// read returns the committed records of a topic, up to its present end.
+func (b *bed) read(topic string) []*kgo.Record {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	adm := kadm.NewClient(b.cl)
+	ends, err := adm.ListCommittedOffsets(ctx, topic)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	starts, err := adm.ListStartOffsets(ctx, topic)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	from := map[int32]kgo.Offset{}
+	left := map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if s, _ := starts.Lookup(topic, o.Partition); s.Offset < o.Offset {
+			from[o.Partition], left[o.Partition] = kgo.NewOffset().AtStart(), o.Offset
+		}
+	})
+	if len(left) == 0 {
+		return nil
+	}
+	cl := b.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
+	defer cl.Close()
+	var out []*kgo.Record
+	for len(left) > 0 {
+		fs := cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			b.t.Fatalf("reading %s: %v left", topic, left)
+		}
+		fs.EachRecord(func(r *kgo.Record) {
+			if end, ok := left[r.Partition]; ok && r.Offset >= end-1 {
+				delete(left, r.Partition)
+			} else if !ok {
+				return
+			}
+			if !r.Attrs.IsControl() {
+				out = append(out, r)
+			}
+		})
+	}
+	return out
+}
+
+// rows is what a table topic holds: the last value of each key.
+func rows(recs []*kgo.Record) map[string]string {
+	out := map[string]string{}
+	for _, r := range recs {
+		if len(r.Value) == 0 {
+			delete(out, string(r.Key))
+		} else {
+			out[string(r.Key)] = string(r.Value)
+		}
+	}
+	return out
+}
+
+func (b *bed) config(id string) Config {
+	return Config{Brokers: b.c.ListenAddrs(), ClientOpts: b.opts, TxnID: id, Origins: true, MaxPoll: 500,
+		SessionTimeout: 2 * time.Second, RebalanceTimeout: 2 * time.Second, TransactionTimeout: 3 * time.Second,
+		Log: slog.New(slog.NewTextHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+}
+
+// logBook collects log lines.
+type logBook struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *logBook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, string(p))
+	return len(p), nil
+}
+
+func (l *logBook) count(what string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.lines {
+		if strings.Contains(s, what) {
+			n++
+		}
+	}
+	return n
+}
+
+// running is a Processor at work.
+type running struct {
+	*Processor
+	t    testing.TB
+	stop context.CancelFunc
+	err  chan error
+}
+
+func start(t testing.TB, cfg Config, g *goka.GroupGraph) *running {
+	t.Helper()
+	p, err := NewProcessor(cfg, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &running{p, t, cancel, make(chan error, 1)}
+	go func() {
+		err := p.Run(ctx)
+		if err != nil {
+			cfg.Log.Error("run ended", "error", err)
+		}
+		r.err <- err
+	}()
+	t.Cleanup(cancel)
+	return r
+}
+
+func (r *running) waitReady() *running {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := r.WaitReady(ctx); err != nil {
+		r.t.Fatalf("not ready: %v", err)
+	}
+	return r
+}
+
+func (r *running) end() error {
+	r.t.Helper()
+	r.stop()
+	select {
+	case err := <-r.err:
+		return err
+	case <-time.After(20 * time.Second):
+		r.t.Fatal("Run does not return")
+		return nil
+	}
+}
+
+func (r *running) mustEnd() {
+	r.t.Helper()
+	if err := r.end(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// until waits for a condition.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("timed out: %s", what)
+		}
+	}
+}
+
+// caughtUp waits until the group has committed all of topic.
+func (b *bed) caughtUp(group string, topics ...string) {
+	b.t.Helper()
+	until(b.t, fmt.Sprintf("%s consumes %v", group, topics), func() bool { return b.lag(group, topics...) == 0 })
+}
+
+func (b *bed) lag(group string, topics ...string) int64 {
+	ctx := context.Background()
+	adm := kadm.NewClient(b.cl)
+	ends, err := adm.ListCommittedOffsets(ctx, topics...)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	starts, err := adm.ListStartOffsets(ctx, topics...)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	offs, err := adm.FetchOffsets(ctx, group)
+	if err != nil {
+		return 1
+	}
+	var lag int64
+	ends.Each(func(o kadm.ListedOffset) {
+		at, _ := starts.Lookup(o.Topic, o.Partition)
+		if c, ok := offs.Lookup(o.Topic, o.Partition); ok {
+			at.Offset = c.At
+		}
+		if d := o.Offset - at.Offset; d > 1 || d == 1 && !b.endsInControl(o.Topic, o.Partition, o.Offset) {
+			lag += d
+		}
+	})
+	return lag
+}
+
+// endsInControl: a consumer's offset stays before a control record at the end.
+func (b *bed) endsInControl(topic string, part int32, end int64) bool {
+	cl := b.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {part: kgo.NewOffset().At(end - 1)}}), kgo.KeepControlRecords())
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	for _, r := range cl.PollFetches(ctx).Records() {
+		return r.Attrs.IsControl()
+	}
+	return false
+}
+
+// counting is a graph: each input adds one to its key's row, and the input's
+// value goes on to out with that count.
+func counting(group, in, out string) *goka.GroupGraph {
+	edges := []goka.Edge{goka.Persist(Bytes{}), goka.Input(goka.Stream(in), Bytes{}, func(ctx goka.Context, _ any) {
+		c := From(ctx)
+		var n uint64
+		if r := c.Row(); r != nil {
+			n = binary.BigEndian.Uint64(r)
+		}
+		c.SetRow(binary.BigEndian.AppendUint64(nil, n+1), nil)
+		if out != "" {
+			c.EmitRecord(out, c.Key(), c.Record().Value, []kgo.RecordHeader{{Key: "n", Value: fmt.Append(nil, n+1)}})
+		}
+	})}
+	if out != "" {
+		edges = append(edges, goka.Output(goka.Stream(out), Bytes{}))
+	}
+	return goka.DefineGroup(goka.Group(group), edges...)
+}
+
+// checkOnce: out holds every number below n exactly once, in order per key, and
+// the tables count them.
+func (b *bed) checkOnce(n, keys int, out string, tables ...string) {
+	b.t.Helper()
+	seen := map[string]int{}
+	last := map[string]int{}
+	for _, r := range b.read(out) {
+		seen[string(r.Value)]++
+		var v int
+		fmt.Sscan(string(r.Value), &v)
+		if p, ok := last[string(r.Key)]; ok && v <= p && seen[string(r.Value)] == 1 {
+			b.t.Errorf("%s: %d after %d", r.Key, v, p)
+		}
+		last[string(r.Key)] = v
+	}
+	var lost, twice int
+	for i := range n {
+		switch c := seen[fmt.Sprint(i)]; {
+		case c == 0:
+			lost++
+		case c > 1:
+			twice++
+		}
+	}
+	if lost+twice > 0 || len(seen) != n {
+		b.t.Errorf("%s: %d lost, %d more than once, %d different of %d", out, lost, twice, len(seen), n)
+	}
+	for _, table := range tables {
+		got := rows(b.read(table))
+		for k := range keys {
+			want := (n-1-k)/keys + 1
+			if v := got[fmt.Sprintf("key-%d", k)]; len(v) != 8 || binary.BigEndian.Uint64([]byte(v)) != uint64(want) {
+				b.t.Errorf("%s: key-%d counts %x, want %d", table, k, v, want)
+			}
+		}
+		if len(got) != min(keys, n) {
+			b.t.Errorf("%s: rows %v", table, slices.Sorted(maps.Keys(got)))
+		}
+	}
+}
