@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"reflect"
 
 	"github.com/orderlog/orderlog/internal/flow"
@@ -45,6 +46,9 @@ func Of[S any](p flow.Processor[S]) Rule {
 		},
 	}
 }
+
+// Text renders a row or a body, equal for equal ones.
+func Text(v any) string { return fmt.Sprintf("%+v", reflect.Indirect(reflect.ValueOf(v))) }
 
 // Rules returns every rule of orderlog.
 func Rules(openingLimit int64) []Rule {
