@@ -48,6 +48,7 @@ type Config struct {
 type Broker struct {
 	cfg      Config
 	cluster  *kfake.Cluster
+	guard    *commitGuard
 	lock     *folderLock
 	kafka    *listener
 	registry *registry
@@ -77,7 +78,7 @@ func Start(ctx context.Context, cfg Config) (_ *Broker, err error) {
 		if err = probeFolder(cfg.Dir); err != nil {
 			return nil, err
 		}
-		if err = repairFolder(b.kafkaDir(), b.log.out); err != nil {
+		if err = repairFolder(cfg.Dir, b.log.out); err != nil {
 			return nil, fmt.Errorf("mending data folder %q: %w", cfg.Dir, err)
 		}
 	}
@@ -125,7 +126,7 @@ func (b *Broker) Stop() error {
 	return b.stopErr
 }
 
-func (b *Broker) kafkaDir() string { return filepath.Join(b.cfg.Dir, "kafka") }
+func kafkaDir(dataDir string) string { return filepath.Join(dataDir, "kafka") }
 
 // forever switches kfake's own clean-up off: its compaction ignores
 // min.compaction.lag, lets a record of an open transaction supersede a committed
@@ -153,7 +154,7 @@ func (b *Broker) startCluster() error {
 	}
 	var err error
 	if b.cfg.Dir != "" {
-		opts = append(opts, kfake.DataDir(b.kafkaDir()))
+		opts = append(opts, kfake.DataDir(kafkaDir(b.cfg.Dir)))
 		if b.cfg.Sync {
 			opts = append(opts, kfake.SyncWrites())
 		}
@@ -162,7 +163,11 @@ func (b *Broker) startCluster() error {
 		return fmt.Errorf("starting broker: %w", err)
 	}
 	b.log.watch(b.kafka.abort)
-	return nil
+	if b.cfg.Dir == "" {
+		return nil
+	}
+	b.guard, err = guardCommits(b.cluster, b.cfg)
+	return err
 }
 
 func (b *Broker) startRegistry(ln net.Listener) error {
@@ -184,19 +189,18 @@ func (b *Broker) startRegistry(ln net.Listener) error {
 func (b *Broker) release() error {
 	var errs []error
 	if b.server != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		if b.server.Shutdown(ctx) != nil {
-			b.server.Close()
-		}
-		cancel()
+		// Not Shutdown: it waits seconds for connections that never asked anything.
+		errs = append(errs, b.registry.close(), b.server.Close())
 		b.serving.Wait()
-		errs = append(errs, b.registry.close())
 	}
 	if b.kafka != nil {
 		b.kafka.abort()
 	}
 	if b.cluster != nil {
 		errs = append(errs, b.log.stop(b.cluster.Close))
+	}
+	if b.guard != nil {
+		errs = append(errs, b.guard.file.Close())
 	}
 	if b.lock != nil {
 		errs = append(errs, b.lock.release())

@@ -23,6 +23,7 @@ type registry struct {
 	file  *os.File     // nil: in memory
 	size  int64
 	known map[change]bool // obeyed, and the same again would change nothing
+	ended bool
 }
 
 // change is one line of registry.log.
@@ -100,6 +101,10 @@ func (r *registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	c := change{req.Method, req.URL.RequestURI(), string(body)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.ended {
+		refuse(w, http.StatusServiceUnavailable, errors.New("schema registry is stopping"))
+		return
+	}
 	if !r.known[c] {
 		if err := r.append(c); err != nil {
 			refuse(w, http.StatusInternalServerError, fmt.Errorf("writing schema registry: %w", err))
@@ -160,7 +165,11 @@ func (r *registry) append(c change) error {
 	return nil
 }
 
+// close lets a change that is under way finish and takes no more.
 func (r *registry) close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
 	if r.file == nil {
 		return nil
 	}
