@@ -35,6 +35,7 @@ type Env struct {
 	StderrTerminal bool // a person looks at Stderr: progress bars are welcome
 
 	Getenv    func(string) string
+	Dir       string // where relative paths start, "" for the working folder
 	ConfigDir string // where the user's settings are kept, "" if nowhere
 	Now       func() time.Time
 	Rand      io.Reader
@@ -55,6 +56,14 @@ func OS() Env {
 		Now:            time.Now,
 		Rand:           rand.Reader,
 	}
+}
+
+// path is where a file is that the user names.
+func (e Env) path(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(e.Dir, name)
 }
 
 // configDir is $XDG_CONFIG_HOME, or what the operating system has in its place.

@@ -21,7 +21,7 @@ func newDocs(s *session) *cobra.Command {
 			var page strings.Builder
 			writeDocs(&page, cmd.Root())
 			path := filepath.Join(args[0], "cli.md")
-			if err := os.WriteFile(path, []byte(page.String()), 0o644); err != nil {
+			if err := os.WriteFile(s.env.path(path), []byte(page.String()), 0o644); err != nil {
 				return fmt.Errorf("writing the command reference: %w", err)
 			}
 			fmt.Fprintln(s.env.Stdout, path)
@@ -85,3 +85,12 @@ const docsIntro = "Every global flag is also a variable, `ORDERLOG_` and its nam
 	"Exit codes: 0 done, 1 failed, 2 wrong use. Data goes to standard output, everything\n" +
 	"else to standard error. `-o json` prints one JSON document, or one per line where the\n" +
 	"output is a stream."
+
+// allCommands lists cmd and everything below it.
+func allCommands(cmd *cobra.Command) []*cobra.Command {
+	all := []*cobra.Command{cmd}
+	for _, c := range cmd.Commands() {
+		all = append(all, allCommands(c)...)
+	}
+	return all
+}

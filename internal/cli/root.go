@@ -2,6 +2,7 @@ package cli
 
 import (
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -45,8 +46,8 @@ vouchers, exactly once.`,
 		}
 	}
 	group("Run")
-	group("Orders")
-	group("Look and check", newTopics(s))
+	group("Orders", newOrder(s))
+	group("Look and check", newTail(s), newLag(s), newDoctor(s), newTopics(s))
 	group("Other", newVersion(s), newCompletion(s), newDocs(s))
 	return root
 }
@@ -99,7 +100,11 @@ func between(atLeast int, names ...string) cobra.PositionalArgs {
 			return hinted(usagef("%s needs %s", cmd.CommandPath(), strings.Join(names[len(args):atLeast], " and ")),
 				"%s --help shows an example", cmd.CommandPath())
 		case len(args) > len(names):
-			return hinted(usagef("unexpected argument %q", args[len(names)]), "usage: %s", cmd.UseLine())
+			err := usagef("unexpected argument %q", args[len(names)])
+			if _, notTime := time.ParseDuration(args[len(names)]); notTime == nil && cmd.Flags().Lookup("wait") != nil {
+				return hinted(err, "did you mean --wait=%s?", args[len(names)])
+			}
+			return hinted(err, "usage: %s", cmd.UseLine())
 		}
 		return nil
 	}
@@ -110,5 +115,5 @@ func nothing() cobra.PositionalArgs { return between(0) }
 // example is the last part of a command's help: lines of shell, a comment above
 // each where it needs one.
 func example(lines ...string) string {
-	return "  " + strings.Join(lines, "\n  ")
+	return strings.ReplaceAll("  "+strings.Join(lines, "\n  "), "\n  \n", "\n\n")
 }

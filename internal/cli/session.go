@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -32,6 +33,11 @@ type session struct {
 func (s *session) start(cmd *cobra.Command) error {
 	if err := fill(cmd, s.env); err != nil {
 		return err
+	}
+	for _, b := range s.set.brokers {
+		if _, _, err := net.SplitHostPort(b); err != nil && (strings.Contains(b, ":") || b == "") {
+			return usagef("--brokers %q: want HOST:PORT,...", b)
+		}
 	}
 	s.log = s.newLog()
 	s.started = true
@@ -78,7 +84,7 @@ const reach = 10 * time.Second
 func (s *session) admin(ctx context.Context) (*kadm.Client, error) {
 	cl, err := kgo.NewClient(s.kafka()...)
 	if err != nil {
-		return nil, hinted(fmt.Errorf("brokers %s: %w", strings.Join(s.set.brokers, ","), err), "--brokers wants HOST:PORT,...")
+		return nil, fmt.Errorf("brokers %s: %w", strings.Join(s.set.brokers, ","), err)
 	}
 	pctx, cancel := context.WithTimeout(ctx, reach)
 	defer cancel()

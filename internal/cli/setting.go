@@ -138,7 +138,7 @@ func settingNames(root *cobra.Command) []string {
 // readConfig finds the settings file. Only one that was asked for must exist.
 func readConfig(cmd *cobra.Command, env Env) (path string, content []byte, err error) {
 	if path, _ = cmd.Flags().GetString(configFlag); path != "" {
-		content, err = os.ReadFile(path)
+		content, err = os.ReadFile(env.path(path))
 		if err != nil {
 			return "", nil, &usageError{fmt.Errorf("reading settings: %w", err)}
 		}
@@ -149,7 +149,7 @@ func readConfig(cmd *cobra.Command, env Env) (path string, content []byte, err e
 		places = append(places, filepath.Join(env.ConfigDir, "orderlog", "config.yaml"))
 	}
 	for _, path := range places {
-		content, err := os.ReadFile(path)
+		content, err := os.ReadFile(env.path(path))
 		switch {
 		case err == nil:
 			return path, content, nil

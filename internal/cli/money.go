@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+)
+
+// parseMoney reads a decimal amount such as "12.50" as minor units, exactly.
+func parseMoney(s string) (int64, error) {
+	whole, cents, point := strings.Cut(s, ".")
+	if point && (len(cents) == 0 || len(cents) > 2) {
+		return 0, fmt.Errorf("%q is no amount: want one or two decimals after the point", s)
+	}
+	n, err := digits(whole)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no amount: %w", s, err)
+	}
+	c, err := digits((cents + "00")[:2])
+	if err != nil {
+		return 0, fmt.Errorf("%q is no amount: %w", s, err)
+	}
+	if n > (math.MaxInt64-c)/100 {
+		return 0, fmt.Errorf("%q is too large an amount", s)
+	}
+	return n*100 + c, nil
+}
+
+// digits is stricter than strconv: no sign, no underscore, no space.
+func digits(s string) (int64, error) {
+	if s == "" {
+		return 0, errors.New("digits are missing")
+	}
+	var n int64
+	for _, r := range s {
+		if r < '0' || r > '9' {
+			return 0, fmt.Errorf("%q is not a digit", r)
+		}
+		d := int64(r - '0')
+		if n > (math.MaxInt64-d)/10 {
+			return 0, errors.New("too many digits")
+		}
+		n = n*10 + d
+	}
+	return n, nil
+}
+
+// money shows minor units as a decimal amount.
+func money(minor int64, currency string) string {
+	sign, n := "", uint64(minor)
+	if minor < 0 {
+		sign, n = "-", -n
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s%d.%02d %s", sign, n/100, n%100, currency))
+}
+
+// amount is a flag that takes a decimal amount.
+type amount struct{ minor *int64 }
+
+func newMoney(minor *int64, otherwise int64) *amount {
+	*minor = otherwise
+	return &amount{minor}
+}
+
+func (a *amount) String() string { return money(*a.minor, "") }
+func (a *amount) Type() string   { return "amount" }
+
+func (a *amount) Set(s string) (err error) {
+	n, err := parseMoney(s)
+	if err == nil {
+		*a.minor = n
+	}
+	return err
+}

@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/orderlog/orderlog/schemas"
+)
+
+func TestParseMoney(t *testing.T) {
+	good := map[string]int64{
+		"0": 0, "12": 1200, "12.5": 1250, "12.50": 1250, "0.01": 1, "007.10": 710,
+		"92233720368547758.07": math.MaxInt64,
+	}
+	for text, want := range good {
+		if got, err := parseMoney(text); err != nil || got != want {
+			t.Errorf("%q = %d, %v; want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", ".", "1.", ".5", "-1", "+1", "1,50", "1.234", "1e3", " 1", "1_0", "٣", "92233720368547758.08", "99999999999999999999"} {
+		if got, err := parseMoney(text); err == nil {
+			t.Errorf("%q was taken for %d", text, got)
+		}
+	}
+}
+
+func TestMoneyReadsBack(t *testing.T) {
+	for _, minor := range []int64{0, 1, 99, 100, 123456, math.MaxInt64} {
+		if got, err := parseMoney(money(minor, "")); err != nil || got != minor {
+			t.Errorf("%d is shown as %q and read as %d, %v", minor, money(minor, ""), got, err)
+		}
+	}
+	if got := money(math.MinInt64, "EUR"); got != "-92233720368547758.08 EUR" {
+		t.Errorf("the smallest amount is shown as %q", got)
+	}
+}
+
+func FuzzParseMoney(f *testing.F) {
+	f.Add("12.50")
+	f.Add("92233720368547758.08")
+	f.Fuzz(func(t *testing.T, text string) {
+		minor, err := parseMoney(text)
+		if err != nil {
+			return
+		}
+		if minor < 0 {
+			t.Fatalf("%q is negative: %d", text, minor)
+		}
+		if again, err := parseMoney(money(minor, "")); err != nil || again != minor {
+			t.Fatalf("%q is %d, shown and read again %d, %v", text, minor, again, err)
+		}
+	})
+}
+
+func TestParseLine(t *testing.T) {
+	good := map[string]schemas.PlaceLine{
+		"sku_1:2":            {SKU: "sku_1", Quantity: 2},
+		"sku_1:2:12.50":      {SKU: "sku_1", Quantity: 2, UnitPrice: 1250},
+		"sku_a-b:1:3:1500":   {SKU: "sku_a-b", Quantity: 1, UnitPrice: 300, DiscountBP: 1500},
+		"sku_1:0:0.00:10000": {SKU: "sku_1", DiscountBP: 10000},
+	}
+	for text, want := range good {
+		if got, err := parseLine(text); err != nil || got != want {
+			t.Errorf("%q = %+v, %v; want %+v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "sku_1", "1:2", "sku_:2", "sku_1:", "sku_1:-2", "sku_1:2:", "sku_1:2:1.234", "sku_1:2:1:1%", "sku_1:2:1:1:1"} {
+		if got, err := parseLine(text); err == nil {
+			t.Errorf("%q was taken for %+v", text, got)
+		}
+	}
+}
+
+func TestNear(t *testing.T) {
+	words := []string{"order-table", "order-commands", "vouchers", "lag", "tail", "topics", "namespace", "no-color"}
+	for typed, want := range map[string]string{
+		"order-tabel": "order-table", "orders-table": "order-table", "voucher": "vouchers", "talk": "tail", "topic": "topics",
+		"namspace": "namespace", "nocolor": "no-color", "LAG": "lag", "gla": "lag",
+		"xyz": "", "q": "", "invoice": "",
+	} {
+		if got := near(typed, words); got != want {
+			t.Errorf("near(%q) = %q, want %q", typed, got, want)
+		}
+	}
+}
+
+func TestParseFrom(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	good := map[string]startAt{
+		"earliest": {}, "latest": {latest: true}, "0": {}, "1500": {offset: 1500},
+		"-1h":                       {time: now.Add(-time.Hour)},
+		"2026-01-31":                {time: time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC)},
+		"2026-01-31T08:00:00Z":      {time: time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)},
+		"2026-01-31 08:00:00":       {time: time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)},
+		"2026-01-31T08:00:00+01:00": {time: time.Date(2026, 1, 31, 7, 0, 0, 0, time.UTC)},
+	}
+	for text, want := range good {
+		got, err := parseFrom(text, now)
+		if err != nil || got.latest != want.latest || got.offset != want.offset || !got.time.Equal(want.time) {
+			t.Errorf("%q = %+v, %v; want %+v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "1h", "yesterday", "-5", "2026-13-01", "latst"} {
+		if got, err := parseFrom(text, now); err == nil {
+			t.Errorf("%q was taken for %+v", text, got)
+		}
+	}
+}
+
+func TestPercent(t *testing.T) {
+	for bp, want := range map[int64]string{0: "0 %", 1900: "19 %", 1550: "15.5 %", 1: "0.01 %", 10000: "100 %", 1000: "10 %"} {
+		if got := percent(bp); got != want {
+			t.Errorf("%d basis points are shown as %q, want %q", bp, got, want)
+		}
+	}
+}
