@@ -181,6 +181,11 @@ func TestOldRecordsAreStuck(t *testing.T) {
 // The log goes on while it is read: the answer is about the end of it.
 func TestWaitsUntilTheLogStandsStill(t *testing.T) {
 	f := busyLog(7, 150, 300)
+	for p := range fixtureParts { // leave tasks unread
+		for f.handled[topics.OrderCommands][p] < len(f.log[topics.OrderCommands][p]) {
+			f.handle(f.rules[0], topics.OrderCommands, p)
+		}
+	}
 	opts, serde := cluster(t, ""), schemas.NewLocalSerde()
 	f.store(t, opts, serde)
 	cfg := f.config(opts, serde)

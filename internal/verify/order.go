@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -20,7 +21,8 @@ type orderLog struct {
 	names  interned
 	seed   maphash.Seed
 	row    schemas.Order // the record at hand
-	end    int64         // after the last record
+	purse  purse
+	end    int64 // after the last record
 	faults []Violation
 }
 
@@ -38,7 +40,7 @@ type order struct {
 	credit                 schemas.CreditAsk
 	invoice, creditNote    schemas.InvoiceAsk
 	vouchers               []schemas.EarnedVoucher
-	reasons                []string
+	reasons                []string // codes
 	body                   [16]byte
 	refusals               int64
 	version                int64
@@ -96,7 +98,7 @@ func (l *orderLog) fault(what, key, detail string) {
 func (l *orderLog) apply(at pos, row *schemas.Order) {
 	o, ok := l.orders[row.OrderID]
 	if !ok {
-		o = &order{id: row.OrderID}
+		o = &order{id: strings.Clone(row.OrderID)}
 		l.orders[o.id] = o
 	}
 	var broken string
@@ -106,7 +108,7 @@ func (l *orderLog) apply(at pos, row *schemas.Order) {
 	if b := l.follow(&o.history, row); broken == "" {
 		broken = b
 	}
-	f := faults{amounts: amountFault(row), history: historyFault(row), trail: broken}
+	f := faults{amounts: l.purse.fault(row), history: historyFault(row), trail: broken}
 	o.faults = nil
 	if f != (faults{}) {
 		o.faults = &f
@@ -114,23 +116,39 @@ func (l *orderLog) apply(at pos, row *schemas.Order) {
 	l.keep(o, at, row)
 }
 
+// keep copies what the checks need. Strings are cloned or shared: those of a
+// record hang together in memory.
 func (l *orderLog) keep(o *order, at pos, row *schemas.Order) {
 	o.pos = at
 	o.customer, o.currency, o.state = l.names.of(row.CustomerID), l.names.of(row.Currency), l.names.of(row.State)
 	o.net, o.vat, o.gross, o.vatBP = row.Net, row.VAT, row.Gross, row.VATBP
-	o.credit, o.invoice, o.creditNote = row.Credit, row.Invoice, row.CreditNote
-	for _, ask := range []*string{&o.credit.Ask, &o.invoice.Ask, &o.creditNote.Ask} {
-		*ask = l.names.of(*ask)
-	}
+	o.credit = row.Credit
+	o.credit.Ask = l.names.of(row.Credit.Ask)
+	l.keepInvoice(&o.invoice, row.Invoice)
+	l.keepInvoice(&o.creditNote, row.CreditNote)
 	if len(o.lines) != len(row.Lines) {
 		o.lines = make([]line, len(row.Lines))
 	}
 	for i, r := range row.Lines {
 		o.lines[i] = line{l.names.of(r.SKU), r.Quantity, l.names.of(r.Stock)}
 	}
-	o.vouchers = append([]schemas.EarnedVoucher(nil), row.Vouchers...)
-	o.reasons = append([]string(nil), row.Reasons...)
+	o.vouchers = nil
+	for _, v := range row.Vouchers {
+		o.vouchers = append(o.vouchers, schemas.EarnedVoucher{Strategy: l.names.of(v.Strategy), VoucherID: strings.Clone(v.VoucherID), Amount: v.Amount})
+	}
+	o.reasons = nil
+	for _, why := range row.Reasons {
+		code, _, _ := strings.Cut(why, ":")
+		o.reasons = append(o.reasons, l.names.of(code))
+	}
 	o.body, o.refusals, o.version = row.BodyHash, row.Refusals, row.Version
+}
+
+func (l *orderLog) keepInvoice(to *schemas.InvoiceAsk, from schemas.InvoiceAsk) {
+	if to.InvoiceID != from.InvoiceID || to.Number != from.Number {
+		to.InvoiceID, to.Number = strings.Clone(from.InvoiceID), strings.Clone(from.Number)
+	}
+	to.Ask, to.IssuedAt = l.names.of(from.Ask), from.IssuedAt
 }
 
 // follow checks that each version of an order continues the one before: a higher
@@ -177,9 +195,7 @@ func (l *orderLog) sums(timeline []schemas.TimelineEntry, n int) (head, all uint
 	return head, all
 }
 
-// Kinds of states.
-func terminal(state string) bool { return state == schemas.Delivered || dead(state) }
-
+// dead orders keep nothing.
 func dead(state string) bool {
 	return state == schemas.Rejected || state == schemas.Cancelled || state == schemas.Expired
 }

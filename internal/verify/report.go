@@ -149,8 +149,7 @@ func (w *world) summary() Summary {
 		s.Orders[o.state]++
 		s.Refused += o.refusals
 		for _, why := range o.reasons {
-			code, _, _ := strings.Cut(why, ":")
-			s.Reasons[code]++
+			s.Reasons[why]++
 		}
 		s.Vouchers += int64(len(o.vouchers))
 		s.Invoices += one(o.invoice.Number != "")

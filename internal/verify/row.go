@@ -103,10 +103,17 @@ func newInvoices() func(*schemas.Invoice) invoice {
 	names := interned{}
 	return func(b *schemas.Invoice) invoice {
 		return invoice{
-			order: b.OrderID, customer: names.of(b.CustomerID), currency: names.of(b.Currency),
-			kind: names.of(b.Kind), series: names.of(b.Series), number: b.Number, corrects: b.Corrects,
+			order: strings.Clone(b.OrderID), customer: names.of(b.CustomerID), currency: names.of(b.Currency),
+			kind: names.of(b.Kind), series: names.of(b.Series), number: strings.Clone(b.Number), corrects: strings.Clone(b.Corrects),
 			seq: b.Seq, net: b.Net, vat: b.VAT, gross: b.Gross, vatBP: b.VATBP, dated: b.IssuedAt,
 		}
+	}
+}
+
+func newVouchers() func(*schemas.Voucher) schemas.Voucher {
+	names := interned{}
+	return func(b *schemas.Voucher) schemas.Voucher {
+		return schemas.Voucher{OrderID: strings.Clone(b.OrderID), CustomerID: names.of(b.CustomerID), Strategy: names.of(b.Strategy), Amount: b.Amount, Currency: names.of(b.Currency)}
 	}
 }
 

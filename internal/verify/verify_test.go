@@ -150,6 +150,36 @@ var mutations = []struct {
 		f.write(topics.InventoryTable, entry{key: bolt, raw: []byte("rubbish")})
 	}},
 
+	{"stock", "a product on two partitions", nut, func(f *fixture) { f.elsewhere(topics.InventoryTable, nut) }},
+	{"stock", "negative", bolt, func(f *fixture) {
+		f.send(topics.OrderCommands, place("ord_big", ada, wish(bolt, 1)))
+		f.settle(nil)
+		f.eachCommand(topics.InventoryCommands, bolt, func(e *entry) { // the goods were never received
+			if b, ok := e.body.(*schemas.ReceiveStock); ok && b.Quantity == 40 {
+				e.body = &schemas.ReceiveStock{SKU: bolt, Quantity: 3}
+			}
+		})
+		change(f, topics.InventoryTable, bolt, func(s *schemas.Stock) { s.OnHand -= 37 })
+	}},
+
+	{"credit", "an account on two partitions", ben, func(f *fixture) { f.elsewhere(topics.CreditTable, ben) }},
+	{"credit", "past the limit", ben, func(f *fixture) {
+		for _, id := range []string{small, contested, invoiced} {
+			f.eachVersion(id, func(o *schemas.Order) {
+				if o.Credit.Opened != 0 {
+					o.Credit.Opened = 100
+				}
+			})
+		}
+		change(f, topics.CreditTable, ben, func(a *schemas.Account) { a.Limit = 100 })
+	}},
+	{"credit", "another currency", ada, func(f *fixture) {
+		change(f, topics.CreditTable, ada, func(a *schemas.Account) { a.Currency = "USD" })
+		f.eachCommand(topics.CreditCommands, ada, func(e *entry) { e.body = &schemas.SetLimit{CustomerID: ada, Limit: 500_000, Currency: "USD"} })
+	}},
+	{"credit", "negative", ada, func(f *fixture) {
+		change(f, topics.CreditTable, ada, func(a *schemas.Account) { a.Charged = -1 })
+	}},
 	{"credit", "charged too much", ada, func(f *fixture) {
 		change(f, topics.CreditTable, ada, func(a *schemas.Account) { a.Charged++ })
 	}},
@@ -204,6 +234,30 @@ var mutations = []struct {
 		f.send(topics.Invoices, &schemas.Invoice{InvoiceID: "inv_ghost", Kind: schemas.KindInvoice, Series: "A-2026", Seq: 6, Number: "A-2026-000006", OrderID: "ord_ghost"})
 		change(f, topics.InvoicingTable, "A-2026", func(s *schemas.Series) { s.Last++ })
 	}},
+	{"invoices", "a series on two partitions", "A-2026", func(f *fixture) { f.elsewhere(topics.InvoicingTable, "A-2026") }},
+	{"invoices", "a wrong number", invoiced, func(f *fixture) {
+		change(f, topics.Invoices, f.orderNow(invoiced).Invoice.InvoiceID, func(i *schemas.Invoice) { i.Number = "A-2026-3" })
+		f.eachVersion(invoiced, func(o *schemas.Order) {
+			if o.Invoice.Number != "" {
+				o.Invoice.Number = "A-2026-3"
+			}
+		})
+	}},
+	{"invoices", "a kind of its own", small, func(f *fixture) {
+		change(f, topics.Invoices, f.orderNow(small).Invoice.InvoiceID, func(i *schemas.Invoice) { i.Kind = "reminder" })
+	}},
+	{"invoices", "a document for another's order", delivered, func(f *fixture) {
+		change(f, topics.Invoices, f.orderNow(small).Invoice.InvoiceID, func(i *schemas.Invoice) { i.OrderID = delivered })
+	}},
+	{"invoices", "a document that cannot be read", "inv_bad", func(f *fixture) {
+		f.write(topics.Invoices, entry{key: "inv_bad", raw: []byte("rubbish")})
+	}},
+	{"invoices", "a document under another's key", "inv_bad", func(f *fixture) {
+		f.write(topics.Invoices, entry{key: "inv_bad", body: &schemas.Invoice{InvoiceID: "inv_good"}})
+	}},
+	{"invoices", "a table row deleted", "A-2026", func(f *fixture) {
+		f.write(topics.InvoicingTable, entry{key: "A-2026"})
+	}},
 	{"invoices", "the credit note corrects another", cancelled, func(f *fixture) {
 		change(f, topics.Invoices, f.orderNow(cancelled).CreditNote.InvoiceID, func(i *schemas.Invoice) { i.Corrects = "A-2026-000001" })
 	}},
@@ -249,6 +303,18 @@ var mutations = []struct {
 	}},
 	{"vouchers", "one for nobody", "ord_ghost", func(f *fixture) {
 		f.send(topics.VoucherTable, &schemas.Grants{OrderID: "ord_ghost", Granted: []schemas.EarnedVoucher{{Strategy: strategy, VoucherID: "vch_ghost", Amount: 500}}})
+	}},
+	{"vouchers", "row and document differ", delivered, func(f *fixture) {
+		change(f, topics.VoucherTable, delivered, func(g *schemas.Grants) {
+			g.Granted = []schemas.EarnedVoucher{{Strategy: strategy, VoucherID: "vch_other", Amount: 500}}
+		})
+	}},
+	{"vouchers", "the order was never told", delivered, func(f *fixture) {
+		change(f, topics.OrderTable, delivered, func(o *schemas.Order) { // the refused cancellation came first
+			o.Vouchers = nil
+			o.Timeline = slices.DeleteFunc(slices.Clone(o.Timeline), func(e schemas.TimelineEntry) bool { return e.Type == schemas.VoucherGrantedEvent })
+		})
+		f.keepLast(delivered)
 	}},
 	{"vouchers", "the order names another", delivered, func(f *fixture) {
 		change(f, topics.OrderTable, delivered, func(o *schemas.Order) {
@@ -314,6 +380,28 @@ var mutations = []struct {
 		f.handled[topics.OrderTable][p]++
 		f.handled[topics.OrderCommands][p]++
 	}},
+}
+
+// keepLast compacts an order's records to the last one.
+func (f *fixture) keepLast(id string) {
+	last := *f.last(topics.OrderTable, id)
+	f.drop(topics.OrderTable, id)
+	f.write(topics.OrderTable, last)
+}
+
+// elsewhere writes the last record of a key to the other partition, too.
+func (f *fixture) elsewhere(topic, key string) {
+	p := 1 - partOf(key)
+	f.log[topic][p] = append(f.log[topic][p], *f.last(topic, key))
+}
+
+func (f *fixture) eachCommand(topic, key string, edit func(*entry)) {
+	es := f.log[topic][partOf(key)]
+	for i := range es {
+		if es[i].key == key {
+			edit(&es[i])
+		}
+	}
 }
 
 // handledUnseen adds a command that the order group has committed, with no effect.

@@ -67,7 +67,7 @@ func newWorld(ctx context.Context, cfg Config, partitions map[string]int) *world
 		return newDocs(w, topics.Invoices, newInvoices())
 	})
 	fill(&w.vouchers, partitions[topics.Vouchers], func(int) *docs[schemas.Voucher] {
-		return newDocs(w, topics.Vouchers, func(v *schemas.Voucher) schemas.Voucher { return *v })
+		return newDocs(w, topics.Vouchers, newVouchers())
 	})
 	return w
 }
