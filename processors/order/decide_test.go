@@ -39,6 +39,9 @@ func show(before, after schemas.Order) string {
 		}
 	}
 	ask("credit", after.Credit.Ask, fmt.Sprint(after.Credit.Amount))
+	if after.Credit.Opened != 0 {
+		fmt.Fprintf(&b, ", account opened with %d", after.Credit.Opened)
+	}
 	ask("invoice", after.Invoice.Ask, after.Invoice.Number)
 	ask("credit note", after.CreditNote.Ask, after.CreditNote.Number)
 	if after.Gross != before.Gross {
