@@ -278,3 +278,75 @@ func TestSpanKeepsToItsBounds(t *testing.T) {
 		t.Errorf("the offset of a time to come is %d, want the end, 10", at[p])
 	}
 }
+
+// What a group has not committed for counts from the start, and markers never.
+func TestUnread(t *testing.T) {
+	w := start(t)
+	unread := func(also ...string) int64 {
+		t.Helper()
+		n, err := client.Unread(t.Context(), w.opts, w.adm, "g", also...)
+		w.ok(err)
+		return n
+	}
+	for _, id := range []string{"ord_1", "ord_2", "ord_3", "ord_4", "ord_5", "ord_6"} { // on all partitions
+		w.commit(order(id, schemas.Placed, 1))
+	}
+	if n := unread(); n != 0 {
+		t.Errorf("%d records of no topic", n)
+	}
+	if n := unread("ns.order-table"); n != 6 {
+		t.Errorf("%d unread before the first commit, want 6", n)
+	}
+	p := client.PartitionOf("ord_1", partitions)
+	ends, err := client.Ends(t.Context(), w.adm, "ns.order-table")
+	w.ok(err)
+	var at kadm.Offsets
+	at.AddOffset("ns.order-table", p, ends[p]-1, -1) // only the last marker is left there
+	w.ok(w.adm.CommitAllOffsets(t.Context(), "g", at))
+	there := ends[p] / 2 // each record has a marker
+	if there == 0 || there == 6 {
+		t.Fatal("all keys on one partition: the test says nothing")
+	}
+	if n := unread(); n != 6-there {
+		t.Errorf("%d unread with one partition read, want %d", n, 6-there)
+	}
+}
+
+func TestWaitReadWaitsForTheFirstCommit(t *testing.T) {
+	w := start(t)
+	w.ok(w.Command(t.Context(), flow.Message{ID: "e", Topic: topics.OrderCommands, Key: "ord_1", Type: schemas.OrdersOrderDeliver,
+		Body: &schemas.DeliverOrder{OrderID: "ord_1"}}))
+	done := make(chan error, 1)
+	go func() { done <- w.WaitRead(t.Context(), "order") }()
+	ends, err := client.Ends(t.Context(), w.adm, "ns.order-commands")
+	w.ok(err)
+	select {
+	case err := <-done:
+		t.Fatalf("returned before anything was committed: %v", err)
+	default:
+	}
+	var at kadm.Offsets
+	for p, end := range ends {
+		at.AddOffset("ns.order-commands", p, end, -1)
+	}
+	w.ok(w.adm.CommitAllOffsets(t.Context(), "ns.order", at))
+	w.ok(<-done)
+}
+
+func TestSendAll(t *testing.T) {
+	w := start(t)
+	bad := &schemas.SetLimit{CustomerID: "cus_1"}
+	send := func(bodies ...any) error {
+		return w.SendAll(t.Context(), func(yield func(flow.Message) bool) {
+			for _, b := range bodies {
+				if !yield(flow.Message{ID: "e", Topic: topics.OrderCommands, Key: schemas.KeyOf(b), Type: schemas.TypeOf(b), Body: b}) {
+					return
+				}
+			}
+		}, nil)
+	}
+	w.ok(send(&schemas.DeliverOrder{OrderID: "ord_1"}, &schemas.DeliverOrder{OrderID: "ord_2"}))
+	if err := send(&schemas.DeliverOrder{OrderID: "ord_1"}, bad, &schemas.DeliverOrder{OrderID: "ord_2"}); !errors.Is(err, schemas.ErrNotAllowed) {
+		t.Errorf("a message that cannot be sent: %v", err)
+	}
+}

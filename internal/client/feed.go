@@ -36,11 +36,17 @@ func (c *Client) SendAll(ctx context.Context, seq iter.Seq[flow.Message], sent f
 	return check(c.Flush(ctx))
 }
 
-// WaitRead returns when the groups (bare names) have read all there is for them.
+// WaitRead returns when the groups (bare names) have read all there is for them:
+// on their command topics, even before their first commit, and on what else they
+// have committed offsets for.
 func (c *Client) WaitRead(ctx context.Context, groups ...string) error {
 	for _, g := range groups {
+		var commands []string
+		if t, ok := topics.Find(g + "-commands"); ok {
+			commands = append(commands, topics.Prefixed(c.cfg.Namespace, t.Name))
+		}
 		for {
-			left, err := Unread(ctx, c.cfg.Opts, c.adm, topics.Prefixed(c.cfg.Namespace, g))
+			left, err := Unread(ctx, c.cfg.Opts, c.adm, topics.Prefixed(c.cfg.Namespace, g), commands...)
 			if err != nil {
 				return err
 			}

@@ -2,28 +2,37 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // Unread counts the records that a group has yet to read, of the topics it has
-// committed offsets for: what is between its offsets and the read_committed
-// ends, transaction markers and aborted records not counted. It reads them.
-func Unread(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, group string) (n int64, err error) {
+// committed offsets for and those also named: what is between its offsets, or
+// the log's start, and the read_committed ends; transaction markers and aborted
+// records not counted. It reads them.
+func Unread(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, group string, also ...string) (n int64, err error) {
 	at, err := adm.FetchOffsets(ctx, group)
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return 0, fmt.Errorf("offsets of group %q: %w", group, err)
 	}
-	for topic, partitions := range at {
-		ends, err := Ends(ctx, adm, topic)
+	reads := map[string]bool{}
+	for topic := range at {
+		reads[topic] = true
+	}
+	for _, topic := range also {
+		reads[topic] = true
+	}
+	for topic := range reads {
+		span, err := Whole(ctx, adm, topic)
 		if err != nil {
 			return 0, err
 		}
-		span := Span{Topic: topic, From: map[int32]int64{}, To: ends}
-		for p, o := range partitions {
-			span.From[p] = o.At
+		for p, o := range at[topic] {
+			span.From[p] = max(span.From[p], o.At)
 		}
 		if err := span.Read(ctx, opts, func(*kgo.Record) (bool, error) { n++; return true, nil }); err != nil {
 			return 0, err
