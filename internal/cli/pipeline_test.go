@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/orderlog/orderlog/internal/app"
+	"github.com/orderlog/orderlog/internal/client"
+	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/processors"
+	"github.com/orderlog/orderlog/schemas"
+	"github.com/orderlog/orderlog/topics"
+)
+
+// TestPipeline runs command lines against processors that obey.
+func TestPipeline(t *testing.T) {
+	a, err := app.New(app.Config{Partitions: 2, Namespace: "cli", Rules: processors.Config{OpeningLimit: 100_000}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := a.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	stock(t, a)
+
+	at := a.Addresses()
+	orderlog := func(wantCode int, args ...string) (stdout, stderr string) {
+		t.Helper()
+		code, stdout, stderr := run(t, Env{}, append(args, "--brokers", at.Brokers[0], "--registry", at.Registry, "--namespace", "cli")...)
+		if code != wantCode {
+			t.Fatalf("orderlog %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), code, wantCode, stdout, stderr)
+		}
+		return stdout, stderr
+	}
+	contains := func(got, want string) {
+		t.Helper()
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in:\n%s", want, got)
+		}
+	}
+
+	out, _ := orderlog(exitDone, "order", "place", "--id", "ord_1", "--customer", "cus_1", "--line", "sku_1:2:12.50", "--line", "sku_2:1", "--wait=20s")
+	contains(out, "ord_1  invoiced")
+	contains(out, "gross") // 2 x 12.50 + 7.00 = 32.00, and 19 %
+	contains(out, "38.08 EUR")
+
+	// Again, the same and another one.
+	out, _ = orderlog(exitDone, "order", "place", "--id", "ord_1", "--customer", "cus_1", "--line", "sku_1:2:12.50", "--line", "sku_2:1", "--wait=20s", "-o", "json")
+	var o schemas.Order
+	if err := json.Unmarshal([]byte(out), &o); err != nil || o.Gross != 3808 || o.State != schemas.Invoiced {
+		t.Errorf("placed again: %+v, %v", o, err)
+	}
+	_, errs := orderlog(exitFailed, "order", "place", "--id", "ord_1", "--customer", "cus_1", "--line", "sku_1:9", "--wait=20s")
+	contains(errs, "ord_1 is another order already")
+
+	out, errs = orderlog(exitFailed, "order", "place", "--id", "ord_2", "--customer", "cus_1", "--line", "sku_unknown:1", "--wait=20s")
+	contains(out, "ord_2  rejected")
+	contains(errs, "unknown_product")
+
+	out, _ = orderlog(exitDone, "order", "deliver", "ord_1", "--wait=20s")
+	contains(out, "ord_1  delivered")
+	_, errs = orderlog(exitFailed, "order", "cancel", "ord_1", "--wait=20s")
+	contains(errs, "orders.order.cancel was refused")
+
+	orderlog(exitDone, "order", "place", "--id", "ord_3", "--customer", "cus_2", "--line", "sku_1:1", "--wait=20s")
+	out, _ = orderlog(exitDone, "order", "cancel", "ord_3", "--reason", "no more", "--wait=20s")
+	contains(out, "ord_3  cancelled")
+
+	out, _ = orderlog(exitDone, "order", "list")
+	for _, want := range []string{"ord_1", "ord_2", "ord_3", "delivered", "rejected", "cancelled"} {
+		contains(out, want)
+	}
+	out, _ = orderlog(exitDone, "verify")
+	contains(out, "the log holds")
+	out, _ = orderlog(exitDone, "doctor")
+	contains(out, "every group has members and a stable assignment")
+	contains(out, "nothing is wrong")
+
+	// Everything is handled, though markers make the offsets differ.
+	out, _ = orderlog(exitDone, "lag", "-o", "json")
+	var lags []groupLag
+	if err := json.Unmarshal([]byte(out), &lags); err != nil || len(lags) == 0 {
+		t.Fatalf("lag: %v\n%s", err, out)
+	}
+	for _, l := range lags {
+		if l.Lag != 0 || l.State != "Stable" {
+			t.Errorf("%+v, want nothing left", l)
+		}
+	}
+}
+
+// stock makes two products known.
+func stock(t *testing.T, a *app.App) {
+	t.Helper()
+	c, err := client.New(client.Config{Opts: a.ClientOpts(), Serde: a.Serde(), Namespace: "cli"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	send := func(key, typ string, body any) {
+		t.Helper()
+		m := flow.Message{ID: "evt_" + key + typ, Topic: topics.InventoryCommands, Key: key, Type: typ, At: 1767323045007, Body: body}
+		if err := c.Command(context.Background(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for sku, price := range map[string]int64{"sku_1": 1250, "sku_2": 700} {
+		send(sku, schemas.InventoryPriceSet, &schemas.SetPrice{SKU: sku, Name: sku, Price: price, Currency: "EUR"})
+		send(sku, schemas.InventoryStockReceive, &schemas.ReceiveStock{SKU: sku, Quantity: 100})
+	}
+	if err := c.WaitRead(t.Context(), "inventory"); err != nil {
+		t.Fatal(err)
+	}
+}

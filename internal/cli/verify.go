@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/orderlog/orderlog/internal/verify"
+)
+
+func newVerify(s *session) *cobra.Command {
+	var cfg verify.Config
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Prove that nothing was lost and nothing done twice, or say what was",
+		Long: `Reads the order log and the commands, computes from them alone what stock, credit,
+invoices and vouchers must be, and compares that with what the processors wrote. It
+fails if anything differs, and names the orders concerned. It waits until the log
+stands still; while orders are in flight it answers with bounds and says so.`,
+		Args:    nothing(),
+		Example: example("orderlog verify", "orderlog verify --wait 2m -o json"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cfg.Wait < 0 || cfg.StuckAfter <= 0 {
+				return usagef("--wait and --stuck-after want a time to come")
+			}
+			return s.verify(cmd.Context(), cfg)
+		},
+	}
+	fs := cmd.Flags()
+	fs.DurationVar(&cfg.Wait, "wait", 20*time.Second, "how long to wait until nothing is in flight")
+	fs.DurationVar(&cfg.StuckAfter, "stuck-after", 5*time.Minute, "an order that has waited so long for a verdict is stuck")
+	fs.Var(newMoney(&cfg.OpeningLimit, 100_000), "opening-credit", "credit of a customer who is new, as `orderlog run` has it, `AMOUNT`")
+	settable(cmd, "opening-credit")
+	return cmd
+}
+
+func (s *session) verify(ctx context.Context, cfg verify.Config) error {
+	adm, err := s.admin(ctx)
+	if err != nil {
+		return err
+	}
+	adm.Close()
+	if cfg.Serde, err = s.serde(ctx); err != nil {
+		return err
+	}
+	b := s.bar("reading the log", 0)
+	cfg.Client, cfg.Namespace, cfg.Now, cfg.Log, cfg.Progress = s.kafka(), s.set.namespace, s.env.Now, s.log, b.at
+	report, err := verify.Run(ctx, cfg)
+	b.end()
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return hinted(err, "`orderlog doctor` checks brokers, topics and registry")
+	}
+	if err := s.show(report, func(w io.Writer) error { return report.Text(w, s.outStyle().on) }); err != nil {
+		return err
+	}
+	if !report.OK {
+		return failedQuietly("the log does not hold")
+	}
+	return nil
+}
