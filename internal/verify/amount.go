@@ -67,6 +67,8 @@ func (p *purse) fault(o *schemas.Order) string {
 		p.charge.Add(&p.charge, p.a.SetInt64(vat))
 		if !granted {
 			net, vat, ok = 0, 0, true
+		} else if l.QuotedPrice != 0 && l.QuotedPrice != unit {
+			return fmt.Sprintf("line %d: quoted %d, granted at %d", i+1, l.QuotedPrice, unit)
 		}
 		if l.Net != net || l.VAT != vat {
 			return fmt.Sprintf("line %d: net %d and VAT %d, recomputed %d and %d", i+1, l.Net, l.VAT, net, vat)

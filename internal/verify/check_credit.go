@@ -39,6 +39,7 @@ type limit struct {
 func checkCredit(w *world) Check {
 	c := begin("credit")
 	c.who = w.ordersBy
+	w.noteBeginning(c, topics.CreditCommands)
 	customers := w.customers(c)
 	seen := map[string]bool{}
 	for _, t := range w.accounts {

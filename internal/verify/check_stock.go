@@ -73,8 +73,14 @@ func (s *span) take(e effect, n int64) {
 type product struct {
 	span
 	prices   []schemas.SetPrice // which its row may show
+	ever     map[tag]bool       // prices that it had, or may have had
 	unpriced bool               // it may not be priced yet
-	known    bool               // asked for, priced or received
+}
+
+// tag is what a product was for sale at.
+type tag struct {
+	price    int64
+	currency string
 }
 
 // checkStock: receipts = on hand + taken by orders, per product, and the price is
@@ -82,6 +88,7 @@ type product struct {
 func checkStock(w *world) Check {
 	c := begin("stock")
 	c.who = w.ordersOf
+	w.noteBeginning(c, topics.InventoryCommands)
 	products := w.products(c)
 	seen := map[string]bool{}
 	for _, t := range w.stock {
@@ -132,7 +139,7 @@ func (w *world) products(c *Check) map[string]*product {
 	of := func(sku string) *product {
 		p, ok := all[sku]
 		if !ok {
-			p = &product{unpriced: true}
+			p = &product{unpriced: true, ever: map[tag]bool{}}
 			all[sku] = p
 		}
 		return p
@@ -143,6 +150,9 @@ func (w *world) products(c *Check) map[string]*product {
 			p := of(sku)
 			p.low.Add(&p.low, &s.received)
 			p.high.Add(&p.high, &s.received)
+			for _, b := range s.prices {
+				p.ever[tag{b.Price, b.Currency}] = true
+			}
 			if n := len(s.prices); n > 0 {
 				p.prices = append(p.prices, s.prices[n-1])
 				p.unpriced = false
@@ -155,8 +165,13 @@ func (w *world) products(c *Check) map[string]*product {
 	unread := w.unreadReleases()
 	w.eachOrder(func(o *order) {
 		for i, l := range o.lines {
-			if l.stock != schemas.AskNone {
-				of(l.sku).take(w.effectOf(o, l.stock, unread[lineKey{o.id, int64(i)}]), l.quantity)
+			if l.stock == schemas.AskNone {
+				continue
+			}
+			p := of(l.sku)
+			p.take(w.effectOf(o, l.stock, unread[lineKey{o.id, int64(i)}]), l.quantity)
+			if held := l.stock == schemas.Granted || l.stock == schemas.Released; held && !p.ever[tag{l.price, o.currency}] {
+				c.fail(Violation{What: "granted at a price that never was", Keys: []string{l.sku}, Orders: []string{o.id}, Detail: fmt.Sprintf("line %d, %d %s", i+1, l.price, o.currency)})
 			}
 		}
 	})
@@ -173,6 +188,7 @@ func (w *world) lateSupply(l command, of func(string) *product) {
 	case *schemas.SetPrice:
 		p := of(b.SKU)
 		p.prices = append(p.prices, *b)
+		p.ever[tag{b.Price, b.Currency}] = true
 	}
 }
 

@@ -297,6 +297,33 @@ func TestJSONAndNamespace(t *testing.T) {
 	}
 }
 
+// Commands to stock and credit are kept for good. Where they were not, the checks
+// say why they fail.
+func TestLostBeginning(t *testing.T) {
+	f := smallLog()
+	opts, serde := cluster(t, ""), schemas.NewLocalSerde()
+	f.store(t, opts, serde)
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	for _, c := range []struct{ topic, key, check string }{
+		{topics.InventoryCommands, bolt, "stock"}, {topics.CreditCommands, ada, "credit"},
+	} {
+		var upTo kadm.Offsets
+		upTo.AddOffset(c.topic, int32(partOf(c.key)), int64(len(f.log[c.topic][partOf(c.key)])), -1)
+		if _, err := kadm.NewClient(cl).DeleteRecords(t.Context(), upTo); err != nil {
+			t.Fatal(err)
+		}
+		for _, got := range f.run(t, f.config(opts, serde)).Checks {
+			if got.Name == c.check && (got.OK || !strings.Contains(got.Note, c.topic)) {
+				t.Errorf("%s: OK %t, note %q", c.check, got.OK, got.Note)
+			}
+		}
+	}
+}
+
 func TestMissingTopics(t *testing.T) {
 	opts := cluster(t, "")
 	_, err := Run(t.Context(), Config{Client: opts, Serde: schemas.NewLocalSerde(), Namespace: "other"})

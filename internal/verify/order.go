@@ -51,6 +51,7 @@ type order struct {
 type line struct {
 	sku      string
 	quantity int64
+	price    int64 // that it was granted at
 	stock    string
 }
 
@@ -130,7 +131,7 @@ func (l *orderLog) keep(o *order, at pos, row *schemas.Order) {
 		o.lines = make([]line, len(row.Lines))
 	}
 	for i, r := range row.Lines {
-		o.lines[i] = line{l.names.of(r.SKU), r.Quantity, l.names.of(r.Stock)}
+		o.lines[i] = line{l.names.of(r.SKU), r.Quantity, r.UnitPrice, l.names.of(r.Stock)}
 	}
 	o.vouchers = nil
 	for _, v := range row.Vouchers {

@@ -128,6 +128,16 @@ var mutations = []struct {
 	{"stock", "an old price", bolt, func(f *fixture) {
 		change(f, topics.InventoryTable, bolt, func(s *schemas.Stock) { s.Price = 1999 })
 	}},
+	{"stock", "a price that never was", contested, func(f *fixture) {
+		f.eachCommand(topics.InventoryCommands, nut, func(e *entry) {
+			if b, ok := e.body.(*schemas.SetPrice); ok {
+				b := *b
+				b.Price++
+				e.body = &b
+			}
+		})
+		change(f, topics.InventoryTable, nut, func(s *schemas.Stock) { s.Price++ })
+	}},
 	{"stock", "another name", bolt, func(f *fixture) {
 		change(f, topics.InventoryTable, bolt, func(s *schemas.Stock) { s.Name = "screw" })
 	}},
@@ -272,6 +282,9 @@ var mutations = []struct {
 
 	{"amounts", "a cent in a line", delivered, func(f *fixture) {
 		f.changeLine(delivered, 0, func(l *schemas.Line) { l.Net++ })
+	}},
+	{"amounts", "not what was quoted", invoiced, func(f *fixture) {
+		f.changeLine(invoiced, 0, func(l *schemas.Line) { l.QuotedPrice = 2000 })
 	}},
 	{"amounts", "VAT of a line", small, func(f *fixture) {
 		f.changeLine(small, 0, func(l *schemas.Line) { l.VAT-- })

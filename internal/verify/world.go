@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -167,6 +168,15 @@ func (w *world) followed(o *order) bool {
 
 // complete tells whether a topic's partition still has its first record.
 func (w *world) complete(topic string, p int) bool { return w.cut.starts[topic][p] == 0 }
+
+// noteBeginning says so where a topic that is to be kept for good was not.
+func (w *world) noteBeginning(c *Check, topic string) {
+	for p, start := range w.cut.starts[topic] {
+		if start > 0 {
+			c.note(fmt.Sprintf("%s/%d has lost the records before offset %d, and with them this check its ground", w.names(topic), p, start))
+		}
+	}
+}
 
 // parkedComplete tells whether no dead letter has been forgotten.
 func (w *world) parkedComplete() bool {
