@@ -9,7 +9,7 @@ import (
 
 var (
 	firstSeed = flag.Uint64("seed", 1, "first seed of TestSeeds")
-	seeds     = flag.Int("seeds", 2000, "how many seeds TestSeeds runs")
+	seeds     = flag.Int("seeds", 1000, "how many seeds TestSeeds runs")
 )
 
 // history is the plan and the world that a seed stands for: no two alike, from

@@ -166,22 +166,30 @@ func (w *World) write(g *group, in Record, here Origin, next any, outs []flow.Me
 // compacted chooses whether the record at a place is gone: a compacted topic
 // need not keep a version that has a later one.
 func (w *World) compacted(at cursor, key string) bool {
+	return w.superseded(at, key) && w.cfg.Pick(2) == 0
+}
+
+// superseded tells whether compaction may take what stands at a place.
+func (w *World) superseded(at cursor, key string) bool {
 	t, _ := topics.Find(at.topic)
 	if !w.cfg.Compact || !t.Compact {
 		return false
 	}
 	later := w.logs[at.topic][at.partition][at.offset+1:]
-	return slices.ContainsFunc(later, func(r Record) bool { return r.Key == key }) && w.cfg.Pick(2) == 0
+	return slices.ContainsFunc(later, func(r Record) bool { return r.Key == key })
 }
 
 // Duplicate appends one record, that some rule has written, once more: same key,
 // same body, same origin. It is false if there is none yet.
+//
+// An old version of a row is not put behind its last one if the log is compacted
+// too: that would take the last one away for good, which no reader can notice.
 func (w *World) Duplicate() bool {
 	var all []Record
 	for _, t := range topics.All() {
-		for _, log := range w.logs[t.Name] {
-			for _, r := range log {
-				if r.Origin != nil {
+		for p, log := range w.logs[t.Name] {
+			for i, r := range log {
+				if r.Origin != nil && !w.superseded(cursor{t.Name, p, i}, r.Key) {
 					all = append(all, r)
 				}
 			}
