@@ -131,6 +131,7 @@ func TestMemory(t *testing.T) {
 	if _, err := registryClient(t, b.RegistryURL()).CreateSchema(t.Context(), "s", avroSchema("A")); err != nil {
 		t.Error(err)
 	}
+	cl.Close()
 	if err := b.Stop(); err != nil {
 		t.Error(err)
 	}

@@ -2,6 +2,7 @@ package devbroker
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -80,25 +81,29 @@ func write(t *testing.T, cl *kgo.Client, value string, partitions ...int32) {
 
 func stageOffset(t *testing.T, cl *kgo.Client, txid string, partition int32, offset int64) {
 	t.Helper()
-	if err := tryStageOffset(t, cl, txid, partition, offset); err != nil {
+	if err := tryStageOffset(t.Context(), cl, txid, partition, offset); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func tryStageOffset(t *testing.T, cl *kgo.Client, txid string, partition int32, offset int64) error {
-	pid, epoch, err := cl.ProducerID(t.Context())
+func tryStageOffset(ctx context.Context, cl *kgo.Client, txid string, partition int32, offset int64) error {
+	pid, epoch, err := cl.ProducerID(ctx)
+	if err != nil {
+		return err
+	}
+	topics, err := kadm.NewClient(cl).ListTopics(ctx, "orders")
 	if err != nil {
 		return err
 	}
 	req := kmsg.NewPtrTxnOffsetCommitRequest()
 	req.TransactionalID, req.Group, req.ProducerID, req.ProducerEpoch, req.Generation = txid, "group", pid, epoch, -1
 	rt := kmsg.NewTxnOffsetCommitRequestTopic()
-	rt.Topic, rt.TopicID = "orders", topicID(t, cl)
+	rt.Topic, rt.TopicID = "orders", topics["orders"].ID
 	rp := kmsg.NewTxnOffsetCommitRequestTopicPartition()
 	rp.Partition, rp.Offset = partition, offset
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
-	resp, err := cl.Broker(0).Request(t.Context(), req)
+	resp, err := cl.Broker(0).Request(ctx, req)
 	if err != nil {
 		return err
 	}
