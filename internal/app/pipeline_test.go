@@ -114,23 +114,29 @@ func TestBadRecordsAreParkedAndTheRestFlows(t *testing.T) {
 func mixed(w *world, orders int) {
 	w.t.Helper()
 	for i := range 5 {
-		w.send(price(fmt.Sprint("sku_", i), int64(1000+i)), receive(fmt.Sprint("sku_", i), 40), limit(fmt.Sprint("cus_", i), 500_000))
+		w.send(price(fmt.Sprint("sku_", i), int64(4000+i)), receive(fmt.Sprint("sku_", i), 100), limit(fmt.Sprint("cus_", i), 500_000))
 	}
-	var placed, done []flow.Message
+	var placed, cancelled, delivered []flow.Message
 	for i := range orders {
-		id := fmt.Sprint("ord_", i)
-		placed = append(placed, place(id, fmt.Sprint("cus_", i%5),
-			schemas.PlaceLine{SKU: fmt.Sprint("sku_", i%5), Quantity: 3}, schemas.PlaceLine{SKU: fmt.Sprint("sku_", (i+1)%6), Quantity: 1, UnitPrice: 1000}))
-		if i%3 == 0 {
-			done = append(done, command(topics.OrderCommands, &schemas.CancelOrder{OrderID: id}))
-		} else {
-			done = append(done, deliver(id))
+		id, quote := fmt.Sprint("ord_", i), int64(4000+(i+1)%6)
+		if i%7 == 0 {
+			quote = 999 // stale
 		}
+		placed = append(placed, place(id, fmt.Sprint("cus_", i%5),
+			schemas.PlaceLine{SKU: fmt.Sprint("sku_", i%5), Quantity: 3}, schemas.PlaceLine{SKU: fmt.Sprint("sku_", (i+1)%6), Quantity: 1, UnitPrice: quote}))
+		if i%3 == 0 {
+			cancelled = append(cancelled, command(topics.OrderCommands, &schemas.CancelOrder{OrderID: id}))
+		}
+		delivered = append(delivered, deliver(id)) // refused where the order has died
 	}
 	w.send(placed...)
-	w.send(done...)
+	w.send(cancelled...)
 	w.settled(orders)
+	w.send(delivered...)
 	w.quiet()
+	if c := w.content(); len(c[topics.Vouchers]) == 0 || len(c[topics.CreditTable]) == 0 {
+		w.t.Fatalf("%d vouchers, %d accounts: the mix lacks something", len(c[topics.Vouchers]), len(c[topics.CreditTable]))
+	}
 }
 
 func (w *world) settled(n int) {
@@ -146,8 +152,7 @@ func (w *world) settled(n int) {
 func TestEveryInternalRecordTwice(t *testing.T) {
 	w := start(t, config(t))
 	mixed(w, 60)
-	before, letters := w.content(), w.deadLetters()
-	counts := w.counts()
+	before, counts := w.content(), w.counts()
 	for _, tp := range topics.All() {
 		if tp.External || tp.Name == topics.DeadLetter {
 			continue
@@ -158,10 +163,12 @@ func TestEveryInternalRecordTwice(t *testing.T) {
 			w.produce(&kgo.Record{Topic: r.Topic, Key: r.Key, Value: r.Value, Headers: r.Headers})
 			return nil
 		}))
-		counts[tp.Name] += again[tp.Name]
+		if again[tp.Name] > 0 {
+			counts[tp.Name] += again[tp.Name]
+		}
 	}
 	w.caughtUp()
-	w.same(before, letters)
+	w.same(before)
 	if got := w.counts(); !maps.Equal(got, counts) {
 		t.Errorf("records per topic %v, want %v: the duplicates and nothing that follows from them", got, counts)
 	}
@@ -173,7 +180,7 @@ func TestOffsetsBackToTheStartWithTablesKept(t *testing.T) {
 	cfg.Dir = t.TempDir()
 	w := start(t, cfg)
 	mixed(w, 60)
-	before, letters, counts := w.content(), w.deadLetters(), w.counts()
+	before, counts := w.content(), w.counts()
 	w.Stop()
 
 	platform := startPlatform(t, cfg)
@@ -191,15 +198,14 @@ func TestOffsetsBackToTheStartWithTablesKept(t *testing.T) {
 
 	w = start(t, cfg)
 	w.caughtUp()
-	w.same(before, letters)
-	counts[topics.DeadLetter] = w.counts()[topics.DeadLetter]
+	w.same(before)
 	if got := w.counts(); !maps.Equal(got, counts) {
 		t.Errorf("records per topic %v, want %v", got, counts)
 	}
 	w.quiet()
 }
 
-func (w *world) same(before content.Content, letters map[string]int) {
+func (w *world) same(before content.Content) {
 	w.t.Helper()
 	for _, d := range content.Diff(before, w.content(), 5) {
 		w.t.Errorf("changed: %s", d)
