@@ -75,7 +75,11 @@ func openChecked(ctx context.Context, ss stores, cl *kgo.Client, at place, log *
 			return nil, fmt.Errorf("table %s/%d: %w", at.topic, at.part, err)
 		}
 	}
-	return newTable(at.topic, at.part, s, ss.inPlace()), nil
+	t, err := newTable(at.topic, at.part, s, ss.inPlace())
+	if err != nil {
+		return nil, fmt.Errorf("table %s/%d: %w", at.topic, at.part, err)
+	}
+	return t, nil
 }
 
 // logOf returns what log a partition is, and its last offset.

@@ -22,6 +22,15 @@ func (r row) encode(b []byte) []byte {
 	return append(append(b, r.vec...), r.val...)
 }
 
+// size is the length of encode's result.
+func (r row) size() int {
+	n := len(r.vec) + len(r.val) + 1
+	for v := len(r.vec) >> 7; v > 0; v >>= 7 {
+		n++
+	}
+	return n
+}
+
 var errRow = errors.New("malformed row in local table")
 
 func decodeRow(b []byte) (row, error) {
@@ -56,6 +65,7 @@ type table struct {
 	group   bool // the group's own table: values that goka brings carry vectors
 	inPlace bool // the store is memory: nothing to put off
 	store   store
+	known   *filter // keys that the store may have; nil for memory
 	onClose func()
 
 	overlay map[string]row
@@ -70,9 +80,22 @@ type table struct {
 	busy   bool
 }
 
-func newTable(topic string, num int32, s store, inPlace bool) *table {
-	return &table{topic: topic, num: num, store: s, inPlace: inPlace,
+func newTable(topic string, num int32, s store, inPlace bool) (*table, error) {
+	t := &table{topic: topic, num: num, store: s, inPlace: inPlace,
 		overlay: map[string]row{}, fresh: map[string]row{}, at: s.end()}
+	if inPlace {
+		return t, nil
+	}
+	t.known = newFilter()
+	it, err := s.iterate(nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer it.Release()
+	for it.Next() {
+		t.known.add(string(it.Key()))
+	}
+	return t, it.Err()
 }
 
 // get returns the row as the open transaction sees it. Only the goroutine that
@@ -94,6 +117,9 @@ func (t *table) committed(key []byte) (row, error) {
 	t.mu.RUnlock()
 	if ok {
 		return r, nil
+	}
+	if t.known != nil && !t.known.has(key) {
+		return row{}, nil
 	}
 	r, err := t.store.get(key)
 	if err != nil {
@@ -157,14 +183,23 @@ func (t *table) move() {
 	rows, end := t.fresh, t.at
 	t.moving, t.fresh, t.bytes, t.busy = rows, make(map[string]row, len(rows)), 0, true
 	t.moves.Go(func() {
-		err := t.store.write(rows, end)
+		err := t.write(rows, end)
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.busy = false
-		if err != nil {
-			t.err = fmt.Errorf("writing table %s/%d: %w", t.topic, t.num, err)
-		}
+		t.busy, t.err = false, err
 	})
+}
+
+func (t *table) write(rows map[string]row, end int64) error {
+	if t.known != nil {
+		for k := range rows {
+			t.known.add(k)
+		}
+	}
+	if err := t.store.write(rows, end); err != nil {
+		return fmt.Errorf("writing table %s/%d: %w", t.topic, t.num, err)
+	}
+	return nil
 }
 
 // flush brings the store up to the last commit.
@@ -178,8 +213,8 @@ func (t *table) flush() error {
 	if len(t.fresh) == 0 && t.at == t.store.end() {
 		return nil
 	}
-	if err := t.store.write(t.fresh, t.at); err != nil {
-		return fmt.Errorf("writing table %s/%d: %w", t.topic, t.num, err)
+	if err := t.write(t.fresh, t.at); err != nil {
+		return err
 	}
 	t.moving, t.fresh, t.bytes = nil, map[string]row{}, 0
 	return nil

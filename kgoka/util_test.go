@@ -168,6 +168,7 @@ type running struct {
 	t    testing.TB
 	stop context.CancelFunc
 	err  chan error
+	done chan struct{}
 }
 
 func start(t testing.TB, cfg Config, g *goka.GroupGraph) *running {
@@ -177,15 +178,16 @@ func start(t testing.TB, cfg Config, g *goka.GroupGraph) *running {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{p, t, cancel, make(chan error, 1)}
+	r := &running{p, t, cancel, make(chan error, 1), make(chan struct{})}
 	go func() {
 		err := p.Run(ctx)
 		if err != nil {
 			cfg.Log.Error("run ended", "error", err)
 		}
 		r.err <- err
+		close(r.done)
 	}()
-	t.Cleanup(cancel)
+	t.Cleanup(func() { cancel(); <-r.done })
 	return r
 }
 
