@@ -21,6 +21,12 @@ type Model struct {
 	Actions []Action       // in any order, at any time
 	Expire  bool           // every deadline may pass once it is set, at any time, how late and how often ever
 
+	// Duplicates is how often a record that a rule sent may come once more, any
+	// of them at any time, and rows have an origin guard against it. The actions
+	// must come only once then: positions on the log make no two histories alike.
+	Duplicates int
+	Unguarded  bool // without the guard, to see what it is for
+
 	OpeningLimit int64
 	TopLimit     int64 // the highest limit that a customer may get; 0: OpeningLimit
 	MaxStates    int   // give up beyond; 0: never
@@ -96,8 +102,11 @@ func (m Model) newChecker() *checker {
 
 func (c *checker) start() *state {
 	s := &state{rows: map[string]cell{}, queues: map[string][]record{}, done: make([]bool, len(c.model.Actions))}
+	if c.model.Duplicates > 0 {
+		s.next = map[string]int{}
+	}
 	for _, m := range c.model.Setup {
-		s.handle(c, m)
+		s.handle(c, s.outside(c, m))
 	}
 	return s
 }
@@ -166,21 +175,30 @@ func (c *checker) moves(s *state) (all []move) {
 		if a := &c.model.Actions[i]; !s.done[i] {
 			all = append(all, move{&a.Message, func(n *state) bool {
 				n.done[i] = a.Once
-				return n.handle(c, a.Message) || a.Once
+				return n.handle(c, n.outside(c, a.Message)) || a.Once
 			}})
 		}
 	}
 	for i := range s.deadlines {
 		d := &s.deadlines[i]
-		all = append(all, move{d, func(n *state) bool { return n.handle(c, *d) }})
+		all = append(all, move{d, func(n *state) bool { return n.handle(c, n.outside(c, *d)) }})
 	}
 	for _, name := range s.queueNames() {
-		m := &s.queues[name][0].Message
-		all = append(all, move{m, func(n *state) bool {
+		m := &s.queues[name][0]
+		all = append(all, move{&m.Message, func(n *state) bool {
 			n.pop(name)
 			n.handle(c, *m)
 			return true
 		}})
+	}
+	if s.dups < c.model.Duplicates {
+		for i := range s.sent {
+			m := &s.sent[i]
+			all = append(all, move{&m.Message, func(n *state) bool {
+				n.duplicate(c, *m)
+				return true
+			}})
+		}
 	}
 	return all
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/orderlog/orderlog/topics"
 )
 
-var deep = flag.Bool("deep", false, "let two orders expire too: some ten times the states")
+var deep = flag.Bool("deep", false, "larger models: minutes instead of seconds")
 
 const at = int64(1_767_600_000_000)
 
@@ -57,8 +57,19 @@ func often(ms ...flow.Message) (as []Action) {
 	return as
 }
 
+func once(ms ...flow.Message) (as []Action) {
+	for _, m := range ms {
+		as = append(as, Action{m, true})
+	}
+	return as
+}
+
 func models() map[string]Model {
 	shelf := func(n int64) []flow.Message { return []flow.Message{price(10_000), receive(n)} }
+	twice := once(place("ord_1", 10_000), cancel("ord_1"))
+	if *deep {
+		twice = append(twice, once(deliver("ord_1"))...)
+	}
 	return map[string]Model{
 		"one quoted order": {
 			Setup: shelf(1), OpeningLimit: 20_000, Expire: true,
@@ -71,6 +82,10 @@ func models() map[string]Model {
 		"two quoted lines, the price and the limit change": {
 			Setup: shelf(2), OpeningLimit: 100_000, Expire: true,
 			Actions: often(place("ord_1", 10_000, 10_000), price(9_000), price(10_000), limit(1), limit(100_000), cancel("ord_1"), deliver("ord_1")),
+		},
+		"one order, any record twice": {
+			Setup: shelf(1), OpeningLimit: 20_000, Duplicates: 1,
+			Actions: twice,
 		},
 		"two orders for one piece": {
 			Setup: shelf(1), OpeningLimit: 100_000, Expire: *deep,
@@ -125,6 +140,9 @@ func TestFaultsAreFound(t *testing.T) {
 		found := false
 		for _, name := range slices.Sorted(maps.Keys(models())) {
 			m := models()[name]
+			if m.Duplicates > 0 {
+				continue // large, and about something else
+			}
 			m.Rules = sim.Rules(m.OpeningLimit)
 			decide := m.Rules[0].Decide
 			m.Rules[0].Decide = func(row any, in flow.Message) (any, []flow.Message, bool) {
@@ -141,6 +159,16 @@ func TestFaultsAreFound(t *testing.T) {
 		if !found {
 			t.Errorf("nobody misses %s when %s", c.messageType, c.state)
 		}
+	}
+}
+
+func TestWithoutGuardADuplicateDoesHarm(t *testing.T) {
+	m := models()["one order, any record twice"]
+	m.Unguarded = true
+	if r := m.Run(); len(r.Violations) == 0 {
+		t.Errorf("none in %d states", r.States)
+	} else {
+		t.Log(r.Violations, r.Trace)
 	}
 }
 

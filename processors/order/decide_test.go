@@ -206,3 +206,28 @@ func TestDecideLeavesItsArgumentsAlone(t *testing.T) {
 		o = next
 	}
 }
+
+// One order of three quoted lines from its placing to its delivery: 7 steps.
+func BenchmarkOrder(b *testing.B) {
+	line := func(sku string) schemas.PlaceLine { return schemas.PlaceLine{SKU: sku, Quantity: 2, UnitPrice: 1000} }
+	steps := []any{
+		place("ord_1", line("sku_a"), line("sku_b"), line("sku_c")),
+		&schemas.StockReserved{OrderID: "ord_1", Line: 0, SKU: "sku_a", UnitPrice: 1000},
+		&schemas.StockReserved{OrderID: "ord_1", Line: 1, SKU: "sku_b", UnitPrice: 1000},
+		&schemas.CreditCharged{OrderID: "ord_1", CustomerID: "cus_1", Amount: 7140},
+		&schemas.StockReserved{OrderID: "ord_1", Line: 2, SKU: "sku_c", UnitPrice: 1000},
+		&schemas.InvoiceIssued{OrderID: "ord_1", Kind: schemas.KindInvoice, InvoiceID: "inv_1", Number: "A-2026-000001"},
+		&schemas.DeliverOrder{OrderID: "ord_1"},
+	}
+	decide := New(Config{}).Decide
+	b.ReportAllocs()
+	for b.Loop() {
+		var o schemas.Order
+		for i, body := range steps {
+			o, _ = decide(o, flow.Message{At: int64(i), Body: body})
+		}
+		if o.State != schemas.Delivered {
+			b.Fatal(o.State, o.Reasons)
+		}
+	}
+}
