@@ -272,3 +272,62 @@ func TestJSONIsOneDocument(t *testing.T) {
 		t.Errorf("something follows the document: %v", err)
 	}
 }
+
+// lines is a Stdout that hands on what is written, write by write.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) { l <- string(p); return len(p), nil }
+
+func TestTailFollowsUntilInterrupted(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, topics.OrderTable))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	registry := srfake.New()
+	defer registry.Close()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	write := func(text string) {
+		t.Helper()
+		r := &kgo.Record{Topic: topics.OrderTable, Key: []byte(text), Value: []byte(text)}
+		if err := cl.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("before")
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	out, code := make(lines, 100), make(chan int, 1)
+	env := Env{Stdin: strings.NewReader(""), Stdout: out, Stderr: io.Discard, Getenv: func(string) string { return "" }, Now: time.Now, Rand: rand.Reader}
+	go func() {
+		code <- Main(ctx, []string{"tail", "--follow", "--from", "earliest", "--brokers", cluster.ListenAddrs()[0], "--registry", registry.URL()}, env)
+	}()
+	if line := <-out; !strings.Contains(line, " before ") {
+		t.Errorf("first came %q", line)
+	}
+	write("after")
+	if line := <-out; !strings.Contains(line, " after ") {
+		t.Errorf("then came %q", line)
+	}
+	interrupt()
+	if c := <-code; c != exitDone {
+		t.Errorf("exit code %d after the interrupt that ends it", c)
+	}
+}
+
+func TestInterruptIsAFailureElsewhere(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	var errs bytes.Buffer
+	env := Env{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &errs, Getenv: func(string) string { return "" }, Now: time.Now, Rand: rand.Reader}
+	if code := Main(ctx, []string{"topics", "list", "--brokers", "127.0.0.1:1"}, env); code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+	if got := errs.String(); got != "orderlog: interrupted\n" {
+		t.Errorf("said %q", got)
+	}
+}

@@ -46,7 +46,7 @@ func (s *session) examineBrokers(ctx context.Context, adm *kadm.Client, f *findi
 	if err != nil && len(answers) == 0 {
 		f.fail("", "asking the brokers' versions: %v", err)
 	}
-	f.ok("%d of %d brokers answer, Kafka %s", len(answers), len(meta.Brokers), strings.Join(sorted(versions), " and "))
+	f.ok("%d of %d brokers answer, with the API of Kafka %s", len(answers), len(meta.Brokers), strings.Join(sorted(versions), " and "))
 	return len(meta.Brokers)
 }
 

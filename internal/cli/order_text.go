@@ -57,12 +57,14 @@ func asked(ask string) bool { return ask != "" && ask != schemas.AskNone }
 func lineRows(o *schemas.Order) [][]string {
 	rows := [][]string{{"LINE", "SKU", "QUANTITY", "PRICE", "DISCOUNT", "NET", "VAT", "STOCK"}}
 	for i, l := range o.Lines {
-		price := l.UnitPrice
-		if price == 0 {
-			price = l.QuotedPrice
+		price, net, vat := "-", "-", "-" // until the inventory has said so
+		if l.Stock == schemas.Granted || l.Stock == schemas.Released {
+			price, net, vat = money(l.UnitPrice, ""), money(l.Net, ""), money(l.VAT, "")
+		} else if l.QuotedPrice > 0 {
+			price = money(l.QuotedPrice, "") + " quoted"
 		}
-		rows = append(rows, []string{strconv.Itoa(i + 1), l.SKU, strconv.FormatInt(l.Quantity, 10), money(price, ""),
-			percent(l.DiscountBP), money(l.Net, ""), money(l.VAT, ""), l.Stock})
+		rows = append(rows, []string{strconv.Itoa(i + 1), l.SKU, strconv.FormatInt(l.Quantity, 10), price,
+			percent(l.DiscountBP), net, vat, l.Stock})
 	}
 	return rows
 }

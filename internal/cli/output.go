@@ -38,14 +38,22 @@ func (s *session) line(v any, text func(w io.Writer) error) error {
 	return enc.Encode(v)
 }
 
-// table prints rows in columns; the first is the head. Cells must not be styled:
-// their width is counted.
+// table prints rows in columns. Cells must not be styled: their width is counted.
 func table(w io.Writer, rows [][]string) error {
-	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	var aligned strings.Builder
+	tw := tabwriter.NewWriter(&aligned, 0, 8, 2, ' ', 0)
 	for _, row := range rows {
 		fmt.Fprintln(tw, strings.Join(row, "\t"))
 	}
-	return tw.Flush()
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(aligned.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // style colours words for a terminal, or leaves them.
