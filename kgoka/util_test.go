@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -335,4 +336,27 @@ func (b *bed) checkOnce(n, keys int, out string, tables ...string) {
 			b.t.Errorf("%s: rows %v", table, slices.Sorted(maps.Keys(got)))
 		}
 	}
+}
+
+// connSet closes connections all at once.
+type connSet struct {
+	mu sync.Mutex
+	cs []net.Conn
+}
+
+func (s *connSet) add(c net.Conn) {
+	if c != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.cs = append(s.cs, c)
+	}
+}
+
+func (s *connSet) closeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.cs {
+		c.Close()
+	}
+	s.cs = nil
 }

@@ -1,0 +1,246 @@
+package kgoka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// cutter is a dialer that, when armed, drops the connection instead of the
+// answer to a request of one kind: the broker has done it, and nobody knows.
+type cutter struct {
+	key   int16
+	armed atomic.Int64 // requests left to cut
+	cuts  atomic.Int64
+}
+
+func (c *cutter) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+	return &cutConn{Conn: conn, c: c}, err
+}
+
+type cutConn struct {
+	net.Conn
+	c    *cutter
+	doom atomic.Bool
+}
+
+func (c *cutConn) Write(b []byte) (int, error) {
+	if len(b) > 6 && int16(b[4])<<8|int16(b[5]) == c.c.key && c.c.armed.Load() > 0 {
+		c.c.armed.Add(-1)
+		c.c.cuts.Add(1)
+		c.doom.Store(true)
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *cutConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.doom.Load() {
+		c.Conn.Close()
+		return 0, io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// TestFaults runs a pipeline of two hops through one broker error after the other.
+func TestFaults(t *testing.T) {
+	b := newBed(t, "in", "mid", "out", "a-table", "b-table")
+	cut := &cutter{key: kmsg.EndTxn.Int16()}
+	ca, cb := b.config("a-1"), b.config("b-1")
+	ca.ClientOpts = []kgo.Opt{kgo.Dialer(cut.dial)}
+	ca.Dir = t.TempDir()
+	pa := start(t, ca, counting("a", "in", "mid")).waitReady()
+	pb := start(t, cb, counting("b", "mid", "out")).waitReady()
+	const keys, step = 29, 300
+	n := 0
+	run := func(name string, keyed kmsg.Key, err *kerr.Error, count int, check func(before, after Stats) string) {
+		t.Run(name, func(t *testing.T) {
+			before := pa.Stats()
+			f := kfake.Fault{Keys: []kmsg.Key{keyed}, Err: err, Count: count}
+			switch keyed {
+			case kmsg.TxnOffsetCommit:
+				f.Group = "a"
+			case kmsg.Produce:
+				f.Topic = "mid"
+			case kmsg.EndTxn:
+				f.TopLevel = true
+				f.When = func(r kmsg.Request) bool { return strings.HasPrefix(r.(*kmsg.EndTxnRequest).TransactionalID, "a-1") }
+			}
+			h := b.c.Fault(f)
+			b.feed("in", n, step, keys)
+			n += step
+			b.caughtUp("a", "in")
+			after := pa.Stats()
+			if h.Hits() == 0 {
+				t.Error("the fault was not met")
+			}
+			h.Remove()
+			if why := check(before, after); why != "" {
+				t.Errorf("%s: before %+v, after %+v", why, before, after)
+			}
+		})
+	}
+	aborted := func(cause string) func(_, _ Stats) string {
+		return func(before, after Stats) string {
+			if after.Aborts[cause] == before.Aborts[cause] {
+				return "no abort for " + cause
+			}
+			return ""
+		}
+	}
+	any := func(_, _ Stats) string { return "" }
+	run("illegal generation", kmsg.TxnOffsetCommit, kerr.IllegalGeneration, 1, aborted("ILLEGAL_GENERATION"))
+	run("unknown member", kmsg.TxnOffsetCommit, kerr.UnknownMemberID, 1, aborted("UNKNOWN_MEMBER_ID"))
+	run("rebalance in progress", kmsg.TxnOffsetCommit, kerr.RebalanceInProgress, 2, aborted("REBALANCE_IN_PROGRESS"))
+	run("concurrent transactions", kmsg.TxnOffsetCommit, kerr.ConcurrentTransactions, 3, any)
+	run("coordinator loading", kmsg.TxnOffsetCommit, kerr.CoordinatorLoadInProgress, 3, any)
+	run("fenced on offsets", kmsg.TxnOffsetCommit, kerr.ProducerFenced, 1, aborted("PRODUCER_FENCED"))
+	run("epoch on offsets", kmsg.TxnOffsetCommit, kerr.InvalidProducerEpoch, 1, aborted("INVALID_PRODUCER_EPOCH"))
+	run("fenced on produce", kmsg.Produce, kerr.ProducerFenced, 1, aborted("PRODUCER_FENCED"))
+	run("epoch on produce", kmsg.Produce, kerr.InvalidProducerEpoch, 1, aborted("INVALID_PRODUCER_EPOCH"))
+	run("no leader on produce", kmsg.Produce, kerr.NotLeaderForPartition, 3, any)
+	run("transaction state on produce", kmsg.Produce, kerr.InvalidTxnState, 1, aborted("INVALID_TXN_STATE"))
+	run("abortable on produce", kmsg.Produce, kerr.TransactionAbortable, 1, aborted("TRANSACTION_ABORTABLE"))
+	for _, e := range []*kerr.Error{kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.UnknownServerError} {
+		run("end: "+e.Message, kmsg.EndTxn, e, 1, func(before, after Stats) string {
+			if after.Rebuilds == before.Rebuilds {
+				return "the clients were not made anew"
+			}
+			return ""
+		})
+	}
+	t.Run("answer to end lost", func(t *testing.T) {
+		cut.armed.Store(1)
+		b.feed("in", n, step, keys)
+		n += step
+		b.caughtUp("a", "in")
+		if cut.cuts.Load() == 0 {
+			t.Error("no answer was cut")
+		}
+	})
+	t.Run("answers to end lost for good", func(t *testing.T) {
+		before := pa.Stats().Rebuilds
+		cut.armed.Store(1 << 30)
+		b.feed("in", n, step, keys)
+		n += step
+		until(t, "rebuild", func() bool { return pa.Stats().Rebuilds > before })
+		cut.armed.Store(0)
+		b.caughtUp("a", "in")
+	})
+	t.Run("fenced by a namesake", func(t *testing.T) {
+		before := pa.Stats().Rebuilds
+		for i := range 2 {
+			thief := b.client(kgo.TransactionalID(fmt.Sprintf("a-1-%d", i)))
+			if _, _, err := thief.ProducerID(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.feed("in", n, step, keys)
+		n += step
+		b.caughtUp("a", "in")
+		if pa.Stats().Rebuilds == before {
+			t.Error("the clients were not made anew")
+		}
+	})
+	b.caughtUp("b", "mid")
+	pa.mustEnd()
+	pb.mustEnd()
+	b.checkOnce(n, keys, "out", "a-table", "b-table")
+}
+
+// TestBrokerAway closes the network for a while.
+func TestBrokerAway(t *testing.T) {
+	b := newBed(t, "in", "out", "a-table")
+	var away atomic.Bool
+	var conns connSet
+	cfg := b.config("a-1")
+	cfg.ClientOpts = []kgo.Opt{kgo.Dialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if away.Load() {
+			return nil, errors.New("the network is down")
+		}
+		c, err := new(net.Dialer).DialContext(ctx, network, addr)
+		conns.add(c)
+		return c, err
+	})}
+	const keys = 17
+	p := start(t, cfg, counting("a", "in", "out")).waitReady()
+	b.feed("in", 0, 500, keys)
+	b.caughtUp("a", "in")
+	away.Store(true)
+	conns.closeAll()
+	b.feed("in", 500, 500, keys)
+	until(t, "the log says that the broker is away", func() bool { return b.logs.count("broker is away") == 1 })
+	time.Sleep(cfg.SessionTimeout + time.Second) // long enough to be thrown out of the group
+	away.Store(false)
+	b.caughtUp("a", "in")
+	if got := b.logs.count("broker is back"); got != b.logs.count("broker is away") || got == 0 {
+		t.Errorf("%d away, %d back", b.logs.count("broker is away"), got)
+	}
+	p.mustEnd()
+	b.checkOnce(1000, keys, "out", "a-table")
+
+	// Away when it ends: Run returns all the same.
+	p = start(t, cfg, counting("a", "in", "out")).waitReady()
+	away.Store(true)
+	conns.closeAll()
+	p.mustEnd()
+	// Away when it starts.
+	p = start(t, cfg, counting("a", "in", "out"))
+	until(t, "it notices", func() bool { return b.logs.count("broker is away") > 1 })
+	away.Store(false)
+	p.waitReady()
+	p.mustEnd()
+}
+
+// TestCallbackError: Fail, a panic and an undecodable value end Run with the
+// error, and nothing of the batch stays.
+func TestCallbackError(t *testing.T) {
+	boom := errors.New("boom")
+	for name, act := range map[string]func(c Context){
+		"fail":   func(c Context) { c.Fail(boom) },
+		"panic":  func(Context) { panic(boom) },
+		"output": func(c Context) { c.EmitRecord("elsewhere", "k", nil, nil) },
+		"nil":    func(c Context) { c.SetRow(nil, nil) },
+		"defer":  func(c Context) { c.DeferCommit() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, "in", "out", "a-table")
+			g := goka.DefineGroup("a", goka.Persist(Bytes{}), goka.Output("out", Bytes{}), goka.Input("in", Bytes{}, func(ctx goka.Context, _ any) {
+				c := From(ctx)
+				c.SetRow([]byte("x"), nil)
+				c.EmitRecord("out", c.Key(), []byte("x"), nil)
+				if string(c.Record().Value) == "50" {
+					act(c)
+				}
+			}))
+			b.feed("in", 0, 100, 10)
+			p := start(t, b.config("a-1"), g)
+			select {
+			case err := <-p.err:
+				if err == nil {
+					t.Error("Run returned nil")
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatal("Run does not return")
+			}
+			for _, r := range b.read("out") {
+				if r.Partition == Partition("key-0", nparts) {
+					t.Fatalf("%s was emitted", r.Key)
+				}
+			}
+		})
+	}
+}
