@@ -1,0 +1,2 @@
+// Package examples holds the order files that ship with orderlog.
+package examples
