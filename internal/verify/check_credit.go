@@ -154,11 +154,12 @@ func (w *world) charge(a *customer, o *order, unread bool) {
 		a.opened.add(limit{o.credit.Opened, o.currency})
 	case o.credit.Ask == schemas.Asked:
 		a.opening.add(limit{w.opening, o.currency})
-		return
 	default:
 		a.opening.add(limit{0, o.currency})
 	}
-	a.unopened = false
+	if o.credit.Ask != schemas.Asked && !w.moving(o) {
+		a.unopened = false
+	}
 }
 
 // limits are what an account's row may show: the last limit set, or else the one

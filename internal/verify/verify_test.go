@@ -161,7 +161,7 @@ var mutations = []struct {
 	}},
 
 	{"stock", "a product on two partitions", nut, func(f *fixture) { f.elsewhere(topics.InventoryTable, nut) }},
-	{"stock", "negative", bolt, func(f *fixture) {
+	{"stock", "negative", "negative stock", func(f *fixture) {
 		f.send(topics.OrderCommands, place("ord_big", ada, wish(bolt, 1)))
 		f.settle(nil)
 		f.eachCommand(topics.InventoryCommands, bolt, func(e *entry) { // the goods were never received
@@ -172,6 +172,18 @@ var mutations = []struct {
 		change(f, topics.InventoryTable, bolt, func(s *schemas.Stock) { s.OnHand -= 37 })
 	}},
 
+	{"credit", "a row that cannot be read", ben, func(f *fixture) {
+		f.write(topics.CreditTable, entry{key: ben, raw: []byte("rubbish")})
+	}},
+	{"invoices", "a row that cannot be read", "A-2026", func(f *fixture) {
+		f.write(topics.InvoicingTable, entry{key: "A-2026", raw: []byte("rubbish")})
+	}},
+	{"vouchers", "a row that cannot be read", delivered, func(f *fixture) {
+		f.write(topics.VoucherTable, entry{key: delivered, raw: []byte("rubbish")})
+	}},
+	{"vouchers", "a document that cannot be read", "vch_bad", func(f *fixture) {
+		f.write(topics.Vouchers, entry{key: "vch_bad", raw: []byte("rubbish")})
+	}},
 	{"credit", "an account on two partitions", ben, func(f *fixture) { f.elsewhere(topics.CreditTable, ben) }},
 	{"credit", "past the limit", ben, func(f *fixture) {
 		for _, id := range []string{small, contested, invoiced} {
@@ -187,7 +199,7 @@ var mutations = []struct {
 		change(f, topics.CreditTable, ada, func(a *schemas.Account) { a.Currency = "USD" })
 		f.eachCommand(topics.CreditCommands, ada, func(e *entry) { e.body = &schemas.SetLimit{CustomerID: ada, Limit: 500_000, Currency: "USD"} })
 	}},
-	{"credit", "negative", ada, func(f *fixture) {
+	{"credit", "negative", "negative credit", func(f *fixture) {
 		change(f, topics.CreditTable, ada, func(a *schemas.Account) { a.Charged = -1 })
 	}},
 	{"credit", "charged too much", ada, func(f *fixture) {
@@ -235,10 +247,13 @@ var mutations = []struct {
 	{"invoices", "a number was skipped", "A-2026-6", func(f *fixture) {
 		change(f, topics.InvoicingTable, "A-2026", func(s *schemas.Series) { s.Last++ })
 	}},
-	{"invoices", "a number given twice", contested, func(f *fixture) {
+	{"invoices", "a number given twice", "one number, two documents", func(f *fixture) {
 		i := *f.last(topics.Invoices, f.orderNow(contested).Invoice.InvoiceID).body.(*schemas.Invoice)
 		i.InvoiceID = "inv_again"
 		f.send(topics.Invoices, &i)
+	}},
+	{"invoices", "number nought", "a number below 1", func(f *fixture) {
+		f.send(topics.Invoices, &schemas.Invoice{InvoiceID: "inv_0", Kind: schemas.KindInvoice, Series: "A-2026", Number: "A-2026-000000", OrderID: small})
 	}},
 	{"invoices", "an invoice without an order", "ord_ghost", func(f *fixture) {
 		f.send(topics.Invoices, &schemas.Invoice{InvoiceID: "inv_ghost", Kind: schemas.KindInvoice, Series: "A-2026", Seq: 6, Number: "A-2026-000006", OrderID: "ord_ghost"})
@@ -364,6 +379,13 @@ var mutations = []struct {
 	}},
 	{"history", "a state that the timeline does not tell", invalid, func(f *fixture) {
 		change(f, topics.OrderTable, invalid, func(o *schemas.Order) { o.State = schemas.Expired })
+	}},
+	{"history", "an older version last", "the order went back", func(f *fixture) {
+		older := *f.last(topics.OrderTable, small)
+		f.write(topics.OrderTable, older)
+		change(f, topics.OrderTable, small, func(o *schemas.Order) { o.Version++ })
+		f.write(topics.OrderTable, older)
+		f.handled[topics.OrderTable][partOf(small)] += 2
 	}},
 	{"history", "a rewritten past", delivered, func(f *fixture) {
 		change(f, topics.OrderTable, delivered, func(o *schemas.Order) {
