@@ -37,11 +37,11 @@ var rules = []struct {
 func TestImportsPointDown(t *testing.T) {
 	for pkg, deps := range dependencies(t) {
 		for _, r := range rules {
-			if !anyPrefix(pkg, r.from) || anyPrefix(pkg, r.except) {
+			if !within(pkg, r.from) || within(pkg, r.except) {
 				continue
 			}
 			for _, d := range deps {
-				if anyPrefix(d, r.never) {
+				if within(d, r.never) {
 					t.Errorf("%s: %s depends on %s", r.name, pkg, d)
 				}
 			}
@@ -67,9 +67,11 @@ func dependencies(t *testing.T) map[string][]string {
 	return all
 }
 
-func anyPrefix(s string, prefixes []string) bool {
-	for _, p := range prefixes {
-		if strings.HasPrefix(s, p) {
+// within says whether package s is one of those named or below one; a name that
+// ends in a slash means only what is below.
+func within(s string, trees []string) bool {
+	for _, p := range trees {
+		if s == p || strings.HasPrefix(s, strings.TrimSuffix(p, "/")+"/") {
 			return true
 		}
 	}
