@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 
@@ -117,5 +118,64 @@ func stock(t *testing.T, a *app.App) {
 	}
 	if err := c.WaitRead(t.Context(), "inventory"); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestProduce sends a shop's worth of trouble through the processors; the same
+// again must change nothing.
+func TestProduce(t *testing.T) {
+	a, err := app.New(app.Config{Partitions: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := a.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	at := a.Addresses()
+	orderlog := func(args ...string) string {
+		t.Helper()
+		code, stdout, stderr := run(t, Env{}, append(args, "--brokers", at.Brokers[0], "--registry", at.Registry)...)
+		if code != exitDone {
+			t.Fatalf("orderlog %s: exit code %d\n%s%s", strings.Join(args, " "), code, stdout, stderr)
+		}
+		return stdout
+	}
+	trouble := []string{"produce", "--orders", "300", "--seed", "11", "--deliver", "-o", "json", "--duplicates", "0.1", "--conflicts", "0.1",
+		"--unknown-products", "0.1", "--out-of-credit", "0.1", "--sold-out", "0.1", "--cancels", "0.1", "--undecodable", "0.1", "--out-of-order", "0.1"}
+	var first, again produced
+	if err := json.Unmarshal([]byte(orderlog(trouble...)), &first); err != nil {
+		t.Fatal(err)
+	}
+	if first.Delivered == 0 || first.Undelivered == 0 || first.Delivered+first.Undelivered != 300 {
+		t.Errorf("%d delivered and %d not, of 300", first.Delivered, first.Undelivered)
+	}
+	orderlog("verify")
+	list := func() string { return orderlog("order", "list", "--limit", "0", "-o", "json") }
+	before := list()
+	if err := json.Unmarshal([]byte(orderlog(append(trouble, "--no-setup")...)), &again); err != nil {
+		t.Fatal(err)
+	}
+	if again.Delivered != first.Delivered || again.Undelivered != first.Undelivered {
+		t.Errorf("again: %d delivered and %d not, first %d and %d", again.Delivered, again.Undelivered, first.Delivered, first.Undelivered)
+	}
+	orderlog("verify")
+	states := func(list string) map[string]string {
+		var orders []schemas.Order
+		if err := json.Unmarshal([]byte(list), &orders); err != nil {
+			t.Fatal(err)
+		}
+		m := map[string]string{}
+		for _, o := range orders {
+			m[o.OrderID] = o.State + " " + o.Invoice.Number
+		}
+		return m
+	}
+	if !maps.Equal(states(before), states(list())) {
+		t.Error("the same orders again changed what became of them")
 	}
 }

@@ -243,7 +243,8 @@ type tailed struct {
 	ID        string          `json:"id"`
 	EventTime string          `json:"event_time"`
 	Record    string          `json:"record,omitempty"`
-	Body      json.RawMessage `json:"body"` // null of a tombstone, and where Error says why
+	Body      json.RawMessage `json:"body"`            // null of a tombstone, of an empty value, and where Error says why
+	Empty     bool            `json:"empty,omitempty"` // no row, but a message about it was handled
 	Error     string          `json:"error,omitempty"`
 	Bytes     int             `json:"bytes"`
 	Head      string          `json:"head,omitempty"` // hex, of what cannot be decoded
@@ -255,7 +256,8 @@ func describe(ctx context.Context, serde *schemas.Serde, r *kgo.Record) tailed {
 		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Time: string(event.AppendTime(nil, r.Timestamp.UnixMilli())),
 		Type: m.Type, Key: m.Key, ID: m.ID, EventTime: string(event.AppendTime(nil, m.At)), Bytes: len(r.Value), Body: json.RawMessage("null"),
 	}
-	if r.Value == nil {
+	if len(r.Value) == 0 {
+		t.Empty = r.Value != nil
 		return t
 	}
 	var err error
@@ -283,6 +285,8 @@ func (t tailed) text(w io.Writer, st style) error {
 	switch {
 	case t.Error != "":
 		what = fmt.Sprintf("%s %s (%d bytes: %s)", st.bad("undecodable:"), t.Error, t.Bytes, t.Head)
+	case t.Empty:
+		what = st.dim("empty")
 	case what == "null":
 		what = st.dim("tombstone")
 	}

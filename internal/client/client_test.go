@@ -183,6 +183,34 @@ func TestGetOrderSeesWhatIsCommitted(t *testing.T) {
 	}
 }
 
+// A tombstone and an empty value are no order.
+func TestNoRow(t *testing.T) {
+	w := start(t)
+	w.commit(order("ord_1", schemas.Placed, 1), order("ord_2", schemas.Placed, 1))
+	cl, err := kgo.NewClient(append(slices.Clone(w.opts), kgo.DefaultProduceTopic("ns.order-table"))...)
+	w.ok(err)
+	defer cl.Close()
+	w.ok(cl.ProduceSync(t.Context(), &kgo.Record{Key: []byte("ord_1")}, &kgo.Record{Key: []byte("ord_2"), Value: []byte{}}).FirstErr())
+	for _, id := range []string{"ord_1", "ord_2"} {
+		if _, err := w.GetOrder(t.Context(), id); !errors.Is(err, client.ErrNoOrder) {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	if orders, err := w.ListOrders(t.Context(), client.Filter{}); err != nil || len(orders) != 0 {
+		t.Errorf("%v, %v", orders, err)
+	}
+	w.commit(order("ord_1", schemas.Approved, 1))
+	var seen []string
+	w.ok(w.WatchOrders(t.Context(), func(o *schemas.Order) bool {
+		seen = append(seen, o.State)
+		return len(seen) < 3
+	}))
+	slices.Sort(seen)
+	if !slices.Equal(seen, []string{schemas.Approved, schemas.Placed, schemas.Placed}) {
+		t.Errorf("watched %v", seen)
+	}
+}
+
 func TestListOrders(t *testing.T) {
 	w := start(t)
 	w.commit(order("ord_1", schemas.Placed, 1), order("ord_2", schemas.Placed, 2), order("ord_3", schemas.Placed, 3))

@@ -37,7 +37,7 @@ func (c *Client) GetOrder(ctx context.Context, id string) (*schemas.Order, error
 	switch {
 	case err != nil:
 		return nil, err
-	case last == nil || last.Value == nil:
+	case last == nil || !hasRow(last):
 		return nil, fmt.Errorf("order %q: %w", id, ErrNoOrder)
 	}
 	return c.order(ctx, last)
@@ -80,10 +80,10 @@ func (c *Client) ListOrders(ctx context.Context, f Filter) ([]*schemas.Order, er
 	}
 	last := map[string]*kgo.Record{}
 	err = span.Read(ctx, c.cfg.Opts, func(r *kgo.Record) (bool, error) {
-		if r.Value == nil {
-			delete(last, string(r.Key))
-		} else {
+		if hasRow(r) {
 			last[string(r.Key)] = apart(r)
+		} else {
+			delete(last, string(r.Key))
 		}
 		return true, nil
 	})
@@ -109,6 +109,10 @@ func (c *Client) ListOrders(ctx context.Context, f Filter) ([]*schemas.Order, er
 	return orders, nil
 }
 
+// hasRow tells rows from tombstones and from empty values, which only say that a
+// message about an order that is not there was handled.
+func hasRow(r *kgo.Record) bool { return len(r.Value) > 0 }
+
 // apart is a copy that does not hold on to the fetch which r came in.
 func apart(r *kgo.Record) *kgo.Record {
 	return &kgo.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value)}
@@ -124,7 +128,7 @@ func (c *Client) WatchOrder(ctx context.Context, id string, each func(*schemas.O
 	}
 	span.To = nil
 	return span.Read(ctx, c.cfg.Opts, func(r *kgo.Record) (bool, error) {
-		if string(r.Key) != id || r.Value == nil {
+		if string(r.Key) != id || !hasRow(r) {
 			return true, nil
 		}
 		o, err := c.order(ctx, r)
@@ -140,7 +144,7 @@ func (c *Client) WatchOrders(ctx context.Context, each func(*schemas.Order) (mor
 	}
 	span.To = nil
 	return span.Read(ctx, c.cfg.Opts, func(r *kgo.Record) (bool, error) {
-		if r.Value == nil {
+		if !hasRow(r) {
 			return true, nil
 		}
 		o, err := c.order(ctx, r)

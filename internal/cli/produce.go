@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/orderlog/orderlog/internal/workload"
+)
+
+type produceFlags struct {
+	made    workload.Config
+	rate    float64
+	noSetup bool
+	dryRun  bool
+	deliver bool
+}
+
+func newProduce(s *session) *cobra.Command {
+	var f produceFlags
+	cmd := &cobra.Command{
+		Use:   "produce",
+		Short: "Send many orders, made up from a seed or imported from a file",
+		Long: `Sends prices, stock and credit limits, waits until they are known if processors
+run, and then sends orders. The same seed gives the same bytes, so that a run can
+be repeated; without --seed one is drawn and shown. Faults are rates from 0 to 1 of
+the orders, and come on top of them: the orders of a seed stay the same.`,
+		Args: nothing(),
+		Example: example("orderlog produce --orders 10000 --rate 500", "",
+			"# With all that can go wrong", "orderlog produce --orders 10000 --seed 7 --duplicates 0.05 --conflicts 0.01 \\",
+			"  --unknown-products 0.01 --out-of-credit 0.05 --sold-out 0.02 --cancels 0.05 --undecodable 0.001"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("seed") {
+				var b [4]byte
+				if _, err := io.ReadFull(s.env.Rand, b[:]); err != nil {
+					return fmt.Errorf("drawing a seed: %w", err)
+				}
+				f.made.Seed = uint64(binary.BigEndian.Uint32(b[:]))
+			}
+			if f.rate < 0 {
+				return usagef("--rate %v: at least 0, which is as fast as possible", f.rate)
+			}
+			w, err := workload.New(f.made)
+			if err != nil {
+				return &usageError{err}
+			}
+			return s.produce(cmd.Context(), generated(w, f.made), f)
+		},
+	}
+	f.add(cmd.Flags())
+	return cmd
+}
+
+func (f *produceFlags) add(fs *pflag.FlagSet) {
+	fs.IntVar(&f.made.Orders, "orders", 1000, "orders to make up, `N`")
+	fs.Float64Var(&f.rate, "rate", 0, "orders per second, `R`; 0 is as fast as possible")
+	fs.Uint64Var(&f.made.Seed, "seed", 0, "`SEED` that everything is made up from")
+	fs.IntVar(&f.made.Customers, "customers", 0, "customers, `N` (default 1000, fewer for few orders)")
+	fs.IntVar(&f.made.Products, "products", 0, "products, `N` (default 10000, fewer for few orders)")
+	fs.Int64Var(&f.made.Stock, "stock", 0, "units of each product, `N` (default ample)")
+	fs.Var(newMoney(&f.made.Credit, 0), "credit", "limit of each customer, `AMOUNT` (0: ample)")
+	fs.BoolVar(&f.noSetup, "no-setup", false, "send no prices, stock and limits first")
+	fs.BoolVar(&f.deliver, "deliver", false, "wait until the orders are decided and deliver what is invoiced")
+	fs.BoolVar(&f.dryRun, "dry-run", false, "send nothing, only show what would be sent")
+	faults := &f.made.Faults
+	for _, r := range []struct {
+		name string
+		rate *float64
+		what string
+	}{
+		{"duplicates", &faults.Duplicates, "the same order again"},
+		{"conflicts", &faults.Conflicts, "another order under the same ID"},
+		{"unknown-products", &faults.UnknownProducts, "a line whose product nobody knows"},
+		{"out-of-credit", &faults.Broke, "customers whose limit is too small for any order"},
+		{"sold-out", &faults.SoldOut, "products of which there is one unit"},
+		{"cancels", &faults.Cancels, "a cancel at some moment"},
+		{"undecodable", &faults.Undecodable, "a record that nothing can decode"},
+		{"out-of-order", &faults.EarlyDeliveries, "a delivery before its order, or too early"},
+		{"deliveries", &faults.Deliveries, "a delivery later, invoiced or not"},
+	} {
+		fs.Float64Var(r.rate, r.name, 0, "fault: "+r.what+", `RATE`")
+	}
+}
+
+// generated is a workload as something to send.
+func generated(w *workload.Workload, cfg workload.Config) load {
+	l := load{
+		source: fmt.Sprintf("seed %d", cfg.Seed), seed: cfg.Seed, orders: cfg.Orders,
+		setup: w.Setup(), setups: w.Setups(), commands: w.Commands(),
+	}
+	l.deliveries = func(o orderState) workload.Item {
+		return workload.Item{Message: workload.Delivery(o.id, o.changedAt+1)}
+	}
+	return l
+}

@@ -1,0 +1,329 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderlog/orderlog/internal/client"
+	"github.com/orderlog/orderlog/internal/event"
+	"github.com/orderlog/orderlog/internal/workload"
+	"github.com/orderlog/orderlog/schemas"
+)
+
+// load is what produce sends, wherever it comes from.
+type load struct {
+	source   string
+	seed     uint64
+	setup    iter.Seq[workload.Item]
+	setups   int
+	commands iter.Seq[workload.Item]
+	orders   int
+
+	// deliveries makes the delivery of an order that is invoiced.
+	deliveries func(orderState) workload.Item
+}
+
+// orderState is what a delivery is made from.
+type orderState struct {
+	id        string
+	changedAt int64
+}
+
+// produced is what was sent.
+type produced struct {
+	Source      string           `json:"source"`
+	Seed        uint64           `json:"seed,omitempty"`
+	DryRun      bool             `json:"dry_run,omitempty"`
+	Sent        map[string]int64 `json:"sent"` // by message type
+	Undecodable int64            `json:"undecodable"`
+	Orders      int64            `json:"orders"` // placements, repeated ones too
+	Bytes       int64            `json:"bytes"`  // of the values
+	Seconds     float64          `json:"seconds"`
+	PerSecond   float64          `json:"orders_per_second"`
+	Delivered   int64            `json:"delivered,omitempty"`
+	Undelivered int64            `json:"undelivered,omitempty"` // orders that were not invoiced
+	BadRows     int              `json:"bad_rows,omitempty"`
+	Digest      string           `json:"digest,omitempty"` // of a dry run: equal digests, equal bytes
+}
+
+func (s *session) produce(ctx context.Context, l load, f produceFlags) error {
+	p := &produced{Source: l.source, Seed: l.seed, Sent: map[string]int64{}}
+	var err error
+	if f.dryRun {
+		err = rehearse(l, f, p)
+	} else {
+		err = s.perform(ctx, l, f, p)
+	}
+	if err != nil {
+		return s.explain(err)
+	}
+	return s.show(p, func(w io.Writer) error { return p.text(w) })
+}
+
+// rehearse counts what would be sent, in the bytes of a registry that knows
+// nothing yet.
+func rehearse(l load, f produceFlags, p *produced) error {
+	serde, sum := schemas.NewLocalSerde(), sha256.New()
+	p.DryRun = true
+	var failed error
+	see := func(it workload.Item) bool {
+		value := it.Raw
+		if value == nil {
+			if value, failed = serde.Encode(nil, it.Topic, it.Body); failed != nil {
+				return false
+			}
+		}
+		p.count(it, len(value))
+		fmt.Fprintf(sum, "%q %q %q %q %d %x\n", it.Topic, it.Key, it.Type, it.ID, it.At, value)
+		return true
+	}
+	if !f.noSetup {
+		l.setup(see)
+	}
+	if failed == nil {
+		l.commands(see)
+	}
+	p.Digest = hex.EncodeToString(sum.Sum(nil)[:16])
+	return failed
+}
+
+func (p *produced) count(it workload.Item, bytes int) {
+	p.Bytes += int64(bytes)
+	if it.Raw != nil {
+		p.Undecodable++
+		return
+	}
+	p.Sent[it.Type]++
+	if it.Type == schemas.OrdersOrderPlace {
+		p.Orders++
+	}
+}
+
+func (s *session) perform(ctx context.Context, l load, f produceFlags, p *produced) error {
+	c, err := s.client(ctx, 5*time.Millisecond)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	feed := &feeder{s: s, c: c, p: p}
+	if !f.noSetup {
+		if err := feed.all(ctx, "products and customers", l.setup, l.setups, 0, func(workload.Item) bool { return true }); err != nil {
+			return err
+		}
+		if err := s.settleSetup(ctx, c); err != nil {
+			return err
+		}
+	}
+	began := s.env.Now()
+	if err := feed.all(ctx, "orders", l.commands, l.orders, f.rate, isPlacement); err != nil {
+		return err
+	}
+	p.Seconds = s.env.Now().Sub(began).Seconds()
+	if p.Seconds > 0 {
+		p.PerSecond = float64(p.Orders) / p.Seconds
+	}
+	if f.deliver {
+		return s.deliverAll(ctx, c, l, feed)
+	}
+	return nil
+}
+
+// settleSetup waits until prices, stock and limits are known, so that no order
+// overtakes them. Where nobody reads them there is nothing to wait for.
+func (s *session) settleSetup(ctx context.Context, c *client.Client) error {
+	adm, err := s.admin(ctx)
+	if err != nil {
+		return err
+	}
+	defer adm.Close()
+	groups := []string{"inventory", "credit"}
+	described, err := adm.DescribeGroups(ctx, s.name(groups[0]), s.name(groups[1]))
+	if err != nil {
+		return fmt.Errorf("describing groups: %w", err)
+	}
+	for _, g := range groups {
+		if len(described[s.name(g)].Members) == 0 {
+			s.log.Warn("nobody runs this processor: orders may be decided before what was just set up is known", "group", s.name(g))
+			return nil
+		}
+	}
+	return c.WaitRead(ctx, groups...)
+}
+
+// feeder sends items and counts them.
+type feeder struct {
+	s *session
+	c *client.Client
+	p *produced
+
+	mu     sync.Mutex
+	failed error
+}
+
+// all sends every item and returns when the broker has them, or at the first
+// error. Of those that count, total are expected and rate a second are sent, as
+// fast as possible if that is 0.
+func (f *feeder) all(ctx context.Context, name string, items iter.Seq[workload.Item], total int, rate float64, counts func(workload.Item) bool) error {
+	b := f.s.bar(name, int64(total))
+	defer b.end()
+	began, n := f.s.env.Now(), 0
+	for it := range items {
+		if counts(it) {
+			if rate > 0 {
+				due := began.Add(time.Duration(float64(n) / rate * float64(time.Second)))
+				if err := sleep(ctx, due.Sub(f.s.env.Now())); err != nil {
+					return err
+				}
+			}
+			n++
+			b.at(int64(min(n, total)), int64(total))
+		}
+		if err := f.send(ctx, it); err != nil {
+			return err
+		}
+	}
+	if err := f.c.Flush(ctx); err != nil {
+		return err
+	}
+	return f.check(nil)
+}
+
+func isPlacement(it workload.Item) bool { return it.Type == schemas.OrdersOrderPlace && it.Raw == nil }
+
+func (f *feeder) send(ctx context.Context, it workload.Item) error {
+	if err := f.check(ctx.Err()); err != nil {
+		return err
+	}
+	r, err := f.record(it)
+	if err != nil {
+		return err
+	}
+	f.p.count(it, len(r.Value))
+	f.c.SendAsync(ctx, r, func(err error) { f.check(err) })
+	return nil
+}
+
+func (f *feeder) record(it workload.Item) (*kgo.Record, error) {
+	if it.Raw == nil {
+		return f.c.Record(it.Message)
+	}
+	return &kgo.Record{Topic: f.s.name(it.Topic), Key: []byte(it.Key), Value: it.Raw,
+		Headers: event.Append(nil, commandSource, event.Avro, it.Message)}, nil
+}
+
+// check remembers and returns the first error.
+func (f *feeder) check(err error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failed == nil {
+		f.failed = err
+	}
+	return f.failed
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// stall is how long nothing may happen while orders are waited for.
+const stall = time.Minute
+
+var errStalled = errors.New("nothing has happened")
+
+// deliverAll delivers each order of the load once it is invoiced, and returns
+// when every one is delivered or dead.
+func (s *session) deliverAll(ctx context.Context, c *client.Client, l load, feed *feeder) error {
+	open := map[string]bool{}
+	for it := range l.commands {
+		if isPlacement(it) {
+			open[it.Key] = true
+		}
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	total := int64(len(open))
+	b := s.bar("deliveries", total)
+	defer b.end()
+	watch, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(stall, func() { cancel(errStalled) })
+	defer timer.Stop()
+	sent := map[string]bool{}
+	var failed error
+	err := c.WatchOrders(watch, func(o *schemas.Order) bool {
+		if !open[o.OrderID] {
+			return len(open) > 0
+		}
+		timer.Reset(stall)
+		switch o.State {
+		case schemas.Invoiced:
+			if !sent[o.OrderID] {
+				sent[o.OrderID] = true
+				failed = feed.send(ctx, l.deliveries(orderState{o.OrderID, o.ChangedAt}))
+			}
+		case schemas.Delivered:
+			delete(open, o.OrderID)
+			feed.p.Delivered++
+		case schemas.Rejected, schemas.Cancelled, schemas.Expired:
+			delete(open, o.OrderID)
+			feed.p.Undelivered++
+		}
+		b.at(total-int64(len(open)), total)
+		return failed == nil && len(open) > 0
+	})
+	switch {
+	case failed != nil:
+		return failed
+	case errors.Is(context.Cause(watch), errStalled):
+		return hinted(fmt.Errorf("nothing has happened for %v, and %d of %d orders are neither delivered nor dead", stall, len(open), total),
+			"do processors run? `orderlog lag` tells")
+	}
+	return err
+}
+
+func (p *produced) text(w io.Writer) error {
+	verb := "sent"
+	if p.DryRun {
+		verb = "would send"
+	}
+	fmt.Fprintf(w, "%s %d orders from %s\n\n", verb, p.Orders, p.Source)
+	var rows [][]string
+	for _, typ := range sorted(p.Sent) {
+		rows = append(rows, []string{typ, fmt.Sprint(p.Sent[typ])})
+	}
+	if p.Undecodable > 0 {
+		rows = append(rows, []string{"undecodable", fmt.Sprint(p.Undecodable)})
+	}
+	if err := table(w, rows); err != nil {
+		return err
+	}
+	switch {
+	case p.DryRun:
+		_, err := fmt.Fprintf(w, "\n%d bytes, digest %s\n", p.Bytes, p.Digest)
+		return err
+	case p.Delivered+p.Undelivered > 0:
+		fmt.Fprintf(w, "\n%d delivered, %d not invoiced\n", p.Delivered, p.Undelivered)
+	}
+	_, err := fmt.Fprintf(w, "\n%d bytes; orders in %.1f s: %.0f/s\n", p.Bytes, p.Seconds, p.PerSecond)
+	return err
+}
