@@ -183,7 +183,7 @@ func TestBrokerAway(t *testing.T) {
 	conns.closeAll()
 	b.feed("in", 500, 500, keys)
 	until(t, "the log says that the broker is away", func() bool { return b.logs.count("broker is away") == 1 })
-	time.Sleep(cfg.SessionTimeout + time.Second) // long enough to be thrown out of the group
+	until(t, "it is thrown out of the group", func() bool { return len(b.c.GroupInfo("a").Members) == 0 })
 	away.Store(false)
 	b.caughtUp("a", "in")
 	if got := b.logs.count("broker is back"); got != b.logs.count("broker is away") || got == 0 {
