@@ -88,7 +88,8 @@ func run(t *testing.T, exe string, kills int, rng *rand.Rand) content.Content {
 	dir := t.TempDir()
 	p := up(t, exe, dir)
 	defer func() { p.kill() }()
-	produce := exec.Command(exe, "produce", "--orders", strconv.Itoa(*orders), "--seed", "7", "--deliveries", "0.5",
+	produce := exec.Command(exe, "produce", "--orders", strconv.Itoa(*orders), "--seed", "7",
+		"--rate", strconv.Itoa(*orders/10), "--deliver",
 		"--brokers", p.at.Brokers[0], "--registry", p.at.Registry)
 	produce.Stderr, produce.Stdout = t.Output(), t.Output()
 	must(t, produce.Start())
@@ -126,7 +127,7 @@ func settle(t *testing.T, at app.Addresses) content.Content {
 	tracker, err := track.Start(opts, "", time.Now)
 	must(t, err)
 	defer tracker.Stop()
-	_, err = tracker.Wait(ctx, func(s map[string]int) bool { return track.Settled(s) >= *orders })
+	_, err = tracker.Wait(ctx, func(s map[string]int) bool { return s[schemas.Delivered] >= *orders })
 	must(t, err)
 	c, err := client.New(client.Config{Opts: opts, Serde: serde})
 	must(t, err)
