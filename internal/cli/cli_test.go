@@ -331,3 +331,20 @@ func TestInterruptIsAFailureElsewhere(t *testing.T) {
 		t.Errorf("said %q", got)
 	}
 }
+
+func TestBarsAreForTerminals(t *testing.T) {
+	draw := func(terminal bool) string {
+		var out bytes.Buffer
+		s := &session{env: Env{Stderr: &out, StderrTerminal: terminal}}
+		b := s.bar("orders", 10)
+		b.at(7, 10)
+		b.end()
+		return out.String()
+	}
+	if got := draw(true); !strings.Contains(got, "orders") || !strings.Contains(got, "7 / 10") || !strings.Contains(got, "/s") {
+		t.Errorf("on a terminal: %q", got)
+	}
+	if got := draw(false); got != "" {
+		t.Errorf("elsewhere: %q", got)
+	}
+}

@@ -14,12 +14,12 @@ type bar struct {
 
 // bar begins one; a total of 0 is not known yet.
 func (s *session) bar(name string, total int64) *bar {
-	if !s.env.StderrTerminal || s.json() && s.env.StdoutTerminal {
+	if !s.env.StderrTerminal {
 		return &bar{}
 	}
-	all := mpb.New(mpb.WithOutput(s.env.Stderr), mpb.WithWidth(40), mpb.WithAutoRefresh())
-	one := all.New(total, mpb.BarStyle().Lbound("").Rbound("").Filler("━").Tip("━").Padding("─"),
-		mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR), decor.CountersNoUnit("%d / %d", decor.WCSyncWidth)),
+	all := mpb.New(mpb.WithOutput(s.env.Stderr), mpb.WithWidth(80), mpb.WithAutoRefresh())
+	one := all.New(total, mpb.BarStyle().Lbound("").Rbound("").Filler("━").Tip("━").Padding("─"), mpb.BarWidth(30),
+		mpb.PrependDecorators(decor.Name(name, decor.WC{W: 24, C: decor.DindentRight}), decor.CountersNoUnit("%d / %d ", decor.WC{W: 18})),
 		mpb.AppendDecorators(decor.AverageSpeed(0, "%.0f/s")))
 	return &bar{all, one}
 }
