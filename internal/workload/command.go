@@ -21,7 +21,7 @@ func (w *Workload) Commands() iter.Seq[Item] {
 	return func(yield func(Item) bool) {
 		s := &stream{
 			w: w, yield: yield, at: w.cfg.Start, faults: newFaultRates(w.cfg.Faults),
-			r: rand.New(rand.NewPCG(w.cfg.Seed, orderStream)), fr: rand.New(rand.NewPCG(w.cfg.Seed, faultStream)),
+			r: newRand(w.cfg.Seed, orderStream), fr: newRand(w.cfg.Seed, faultStream),
 		}
 		for s.step = range w.cfg.Orders {
 			if !s.release() || !s.order() {
@@ -134,7 +134,7 @@ func (s *stream) body(id string) *schemas.PlaceOrder {
 	return b
 }
 
-// consequences of a placement; it is false if an undecodable one was not wanted.
+// consequences of a placement; it is false if nobody wants more.
 func (s *stream) consequences(placed Item, b *schemas.PlaceOrder) bool {
 	f, r := s.faults, s.fr
 	if f.undecodable.hit(r) && !s.send(garbage(r, placed), undecodable) {
@@ -159,8 +159,8 @@ func (s *stream) consequences(placed Item, b *schemas.PlaceOrder) bool {
 	return true
 }
 
-// soon is 1 to window steps, each order of magnitude as likely: a consequence
-// may meet its order in any state.
+// soon is 1 to window steps, mostly few: a consequence may meet its order in
+// any state.
 func soon(r *rand.Rand) int { return 1 + r.IntN(1<<r.IntN(11)) }
 
 func command(messageType, orderID string, body any) Item {

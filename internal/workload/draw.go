@@ -30,18 +30,14 @@ func zipf(n int) shares {
 	return newShares(n, func(i int) uint64 { return 1 << 40 / (uint64(i) + 10) })
 }
 
-// values draws from value-weight pairs.
+// values draws a number by weight.
 type values struct {
 	shares
 	of []int64
 }
 
-func newValues(pairs ...[2]int64) values {
-	v := values{newShares(len(pairs), func(i int) uint64 { return uint64(pairs[i][1]) }), make([]int64, len(pairs))}
-	for i, p := range pairs {
-		v.of[i] = p[0]
-	}
-	return v
+func newValues(of []int64, weights ...uint64) values {
+	return values{newShares(len(of), func(i int) uint64 { return weights[i] }), of}
 }
 
 func (v values) draw(r *rand.Rand) int64 { return v.of[v.shares.draw(r)] }
@@ -59,3 +55,14 @@ func (p rate) among(i int, phase uint32) bool {
 	at := func(i int) uint64 { return (uint64(i)*uint64(p) + uint64(phase)) >> 32 }
 	return at(i+1) != at(i)
 }
+
+// Streams of random numbers of one seed. Faults have their own, so that orders
+// are the same with them and without.
+const (
+	setupStream = iota
+	orderStream
+	faultStream
+	productStream
+)
+
+func newRand(seed, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }

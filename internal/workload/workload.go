@@ -7,7 +7,6 @@ package workload
 import (
 	"fmt"
 	"iter"
-	"math/rand/v2"
 	"strconv"
 
 	"github.com/orderlog/orderlog/internal/flow"
@@ -50,18 +49,15 @@ func New(cfg Config) (*Workload, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	r := rand.New(rand.NewPCG(cfg.Seed, setupStream))
+	r := newRand(cfg.Seed, setupStream)
 	w := &Workload{
 		cfg: cfg, name: "workload " + strconv.FormatUint(cfg.Seed, 10),
 		products: newProducts(cfg.Products), customers: make([]string, cfg.Customers),
 		customerShare: zipf(cfg.Customers), productShare: zipf(cfg.Products),
-		lineCounts: newValues([2]int64{1, 24}, [2]int64{2, 23}, [2]int64{3, 21}, [2]int64{4, 13}, // 3 on average
-			[2]int64{5, 8}, [2]int64{6, 5}, [2]int64{7, 3}, [2]int64{8, 3}),
-		quantities: newValues([2]int64{1, 52}, [2]int64{2, 20}, [2]int64{3, 10}, [2]int64{4, 6},
-			[2]int64{5, 5}, [2]int64{6, 3}, [2]int64{10, 2}, [2]int64{12, 1}, [2]int64{24, 1}),
-		discounts: newValues([2]int64{0, 85}, [2]int64{500, 5}, [2]int64{1000, 5}, [2]int64{1500, 2},
-			[2]int64{2000, 2}, [2]int64{1234, 1}),
-		broke: newRate(cfg.Faults.Broke), brokePhase: r.Uint32(),
+		lineCounts: newValues([]int64{1, 2, 3, 4, 5, 6, 7, 8}, 24, 23, 21, 13, 8, 5, 3, 3), // 3 on average
+		quantities: newValues([]int64{1, 2, 3, 4, 5, 6, 10, 12, 24}, 52, 20, 10, 6, 5, 3, 2, 1, 1),
+		discounts:  newValues([]int64{0, 500, 1000, 1500, 2000, 1234}, 85, 5, 5, 2, 2, 1),
+		broke:      newRate(cfg.Faults.Broke), brokePhase: r.Uint32(),
 		soldOut: newRate(cfg.Faults.SoldOut), soldOutPhase: r.Uint32(),
 	}
 	for i := range w.customers {
@@ -70,25 +66,15 @@ func New(cfg Config) (*Workload, error) {
 	return w, nil
 }
 
-// Streams of random numbers of one seed. Faults have their own, so that orders
-// are the same with them and without.
-const (
-	setupStream = iota
-	orderStream
-	faultStream
-	productStream
-)
-
 // newProducts makes up a catalogue: product i is the same in any of its sizes.
 // Prices are 1.00 to 499.99, mostly 10 to 100.
 func newProducts(n int) []product {
 	materials := []string{"Steel", "Oak", "Linen", "Glass", "Cork", "Wool", "Copper", "Paper"}
 	things := []string{"Lamp", "Chair", "Folder", "Mug", "Shelf", "Clock", "Tray", "Desk", "Binder", "Basket", "Stool"}
 	euros := []int64{1, 2, 5, 10, 20, 50, 100, 200, 500}
-	bands := newValues([2]int64{0, 1}, [2]int64{1, 2}, [2]int64{2, 3}, [2]int64{3, 4}, [2]int64{4, 4},
-		[2]int64{5, 3}, [2]int64{6, 2}, [2]int64{7, 1})
+	bands := newValues([]int64{0, 1, 2, 3, 4, 5, 6, 7}, 1, 2, 3, 4, 4, 3, 2, 1)
 	cents := []int64{99, 99, 95, 50, 49, 0, 90, 17}
-	r := rand.New(rand.NewPCG(0, productStream))
+	r := newRand(0, productStream)
 	ps := make([]product, n)
 	for i := range ps {
 		b := bands.draw(r)
@@ -101,9 +87,8 @@ func newProducts(n int) []product {
 	return ps
 }
 
-// Limit and stock of those who have too little. No order is as cheap as that.
 const (
-	brokeLimit   = 1
+	brokeLimit   = 1 // no order is as cheap as that
 	soldOutStock = 1
 )
 
