@@ -17,6 +17,7 @@ import (
 	"github.com/orderlog/orderlog/processors"
 	"github.com/orderlog/orderlog/processors/graph"
 	"github.com/orderlog/orderlog/schemas"
+	"github.com/orderlog/orderlog/topics"
 )
 
 // App is one process of orderlog.
@@ -221,7 +222,8 @@ func (a *App) runtime(group string) kgoka.Config {
 	return kgoka.Config{
 		Brokers: a.addr.Brokers, ClientOpts: a.client,
 		TxnID: group + "-" + a.cfg.Instance, Dir: a.folder("tables"), Origins: true,
-		MaxPoll: t.MaxPoll, Linger: t.Linger, SessionTimeout: t.SessionTimeout, TransactionTimeout: t.TransactionTimeout,
+		Coalesce: group != topics.Prefixed(a.cfg.Namespace, "order"), // every transition stays in the order log
+		MaxPoll:  t.MaxPoll, Linger: t.Linger, SessionTimeout: t.SessionTimeout, TransactionTimeout: t.TransactionTimeout,
 		Replication: a.cfg.Replication, Log: a.cfg.Log.With("group", group),
 	}
 }

@@ -41,11 +41,11 @@ func newHandler[S any](p flow.Processor[S], env Env) *handler[S] {
 // handle is the life of one record: decode, decide, write.
 func (h *handler[S]) handle(c kgoka.Context, in topics.Topic) {
 	rec := c.Record()
-	m := event.Parse(rec)
-	m.Topic = in.Name
-	if h.p.Skip != nil && h.p.Skip(m.Type) {
+	if h.p.Skip != nil && h.p.Skip(event.Header(rec, event.Type)) {
 		return
 	}
+	m := event.Parse(rec)
+	m.Topic = in.Name
 	if err := h.body(c, rec, in, &m); err != nil {
 		h.park(c, rec, cause(err), err.Error(), "")
 		return
