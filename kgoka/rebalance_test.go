@@ -94,17 +94,23 @@ func TestKilledAndRestarted(t *testing.T) {
 	const keys, n = 19, 12000
 	b.feed("in", 0, n, keys)
 	dirs := []string{t.TempDir(), t.TempDir()}
+	var dead []*running
 	for i := range 6 {
 		w := &wire{}
 		cfg := b.config("a-1")
 		cfg.ClientOpts, cfg.MaxPoll = []kgo.Opt{kgo.Dialer(w.dial)}, 20
 		if i%3 > 0 {
-			cfg.Dir = dirs[i%2] // a folder of its own: the dead one still holds the other's lock
+			cfg.Dir = dirs[i%2]
+			if i >= 4 {
+				<-dead[i-4].done // or it still holds the folder's lock, as a killed process would not
+				<-dead[i-2].done
+			}
 		}
 		p := start(t, cfg, counting("a", "in", "out")).waitReady()
 		until(t, "it works", func() bool { return p.Stats().In > int64(100*i) })
 		w.kill()
 		p.stop()
+		dead = append(dead, p)
 	}
 	p := start(t, b.config("a-1"), counting("a", "in", "out"))
 	b.caughtUp("a", "in")

@@ -1,0 +1,50 @@
+package kgoka
+
+import (
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// TestVirtualTime runs a pipeline in a bubble: hours of rare records pass in no
+// time, a broker error heals, and when Run has returned no goroutine is left.
+func TestVirtualTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var vn kfake.VirtualNetwork
+		c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(nparts, "in", "mid", "out", "a-table", "b-table"), kfake.ListenFn(vn.Listen))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		b := &bed{t: t, c: c, opts: []kgo.Opt{kgo.Dialer(vn.DialContext)}, logs: &logBook{}}
+		cl, err := kgo.NewClient(append(b.opts, kgo.SeedBrokers(c.ListenAddrs()...))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cl.Close()
+		b.cl = cl
+		conf := func(id string) Config {
+			return Config{Brokers: c.ListenAddrs(), ClientOpts: b.opts, TxnID: id, Origins: true, Log: slog.New(slog.DiscardHandler)}
+		}
+		pa, pb := start(t, conf("a-1"), counting("a", "in", "mid")).waitReady(), start(t, conf("b-1"), counting("b", "mid", "out")).waitReady()
+		began := time.Now()
+		const n, keys = 60, 7
+		for i := range n {
+			b.feed("in", i, 1, keys)
+			time.Sleep(5 * time.Minute) // of the bubble's clock
+		}
+		if d := time.Since(began); d < 5*time.Hour {
+			t.Errorf("only %v passed", d)
+		}
+		pa.mustEnd()
+		pb.mustEnd()
+		b.checkOnce(n, keys, "out", "a-table", "b-table")
+		if st := pb.Stats(); st.In != n || st.Rebuilds > 0 {
+			t.Errorf("stats %+v", st)
+		}
+	})
+}
