@@ -2,6 +2,12 @@
 // process: kfake and srfake on listeners of our own. With a data folder both
 // survive a stop and a kill -9; without one they live in memory. It is made for
 // demos, development and tests; it creates no topics and knows no schema.
+//
+// Known gaps, all kfake's: nothing is compacted and nothing expires, whatever
+// the topic says. A member killed while it joins a group stalls the group for
+// its rebalance timeout. Commits of clients older than EndTxn version 5 may be
+// halved by a kill. A partition whose records were all deleted (DeleteRecords)
+// starts at offset 0 again after a restart.
 package devbroker
 
 import (

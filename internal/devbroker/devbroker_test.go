@@ -234,7 +234,24 @@ func TestLocked(t *testing.T) {
 	start(t, Config{Dir: dir})
 }
 
-// Nothing of a start that failed is left behind.
+// What could not be written at the end is the answer of Stop.
+func TestStopCannotWrite(t *testing.T) {
+	dir := t.TempDir()
+	b, err := Start(t.Context(), Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(kafkaDir(dir), "topics.json.tmp"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := b.Stop(); err == nil || !strings.Contains(err.Error(), "topics.json") {
+			t.Errorf("stop says %v", err)
+		}
+	}
+}
+
+// A start that cannot be says why, and where.
 func TestUnusableFolder(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
