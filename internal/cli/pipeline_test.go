@@ -121,9 +121,14 @@ func stock(t *testing.T, a *app.App) {
 	}
 }
 
-// TestProduce sends a shop's worth of trouble through the processors; the same
-// again must change nothing.
-func TestProduce(t *testing.T) {
+// shop is running processors and a way to run commands on them.
+type shop struct {
+	t  *testing.T
+	at app.Addresses
+}
+
+func openShop(t *testing.T) shop {
+	t.Helper()
 	a, err := app.New(app.Config{Partitions: 2})
 	if err != nil {
 		t.Fatal(err)
@@ -131,51 +136,86 @@ func TestProduce(t *testing.T) {
 	if err := a.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := a.Stop(); err != nil {
 			t.Error(err)
 		}
-	}()
-	at := a.Addresses()
-	orderlog := func(args ...string) string {
-		t.Helper()
-		code, stdout, stderr := run(t, Env{}, append(args, "--brokers", at.Brokers[0], "--registry", at.Registry)...)
-		if code != exitDone {
-			t.Fatalf("orderlog %s: exit code %d\n%s%s", strings.Join(args, " "), code, stdout, stderr)
-		}
-		return stdout
+	})
+	return shop{t, a.Addresses()}
+}
+
+// run wants exit code 0.
+func (s shop) run(stdin string, args ...string) string {
+	s.t.Helper()
+	args = append(args, "--brokers", s.at.Brokers[0], "--registry", s.at.Registry)
+	code, stdout, stderr := run(s.t, Env{Stdin: strings.NewReader(stdin)}, args...)
+	if code != exitDone {
+		s.t.Fatalf("orderlog %s: exit code %d\n%s%s", strings.Join(args, " "), code, stdout, stderr)
 	}
-	trouble := []string{"produce", "--orders", "300", "--seed", "11", "--deliver", "-o", "json", "--duplicates", "0.1", "--conflicts", "0.1",
+	return stdout
+}
+
+func (s shop) read(into any, args ...string) {
+	s.t.Helper()
+	if err := json.Unmarshal([]byte(s.run("", append(args, "-o", "json")...)), into); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// states is what became of every order.
+func (s shop) states() map[string]string {
+	s.t.Helper()
+	var orders []schemas.Order
+	s.read(&orders, "order", "list", "--limit", "0")
+	m := map[string]string{}
+	for _, o := range orders {
+		m[o.OrderID] = o.State + " " + o.Invoice.Number
+	}
+	return m
+}
+
+// TestProduce sends a shop's worth of trouble through the processors; the same
+// again must change nothing.
+func TestProduce(t *testing.T) {
+	s := openShop(t)
+	trouble := []string{"produce", "--orders", "300", "--seed", "11", "--deliver", "--duplicates", "0.1", "--conflicts", "0.1",
 		"--unknown-products", "0.1", "--out-of-credit", "0.1", "--sold-out", "0.1", "--cancels", "0.1", "--undecodable", "0.1", "--out-of-order", "0.1"}
 	var first, again produced
-	if err := json.Unmarshal([]byte(orderlog(trouble...)), &first); err != nil {
-		t.Fatal(err)
-	}
+	s.read(&first, trouble...)
 	if first.Delivered == 0 || first.Undelivered == 0 || first.Delivered+first.Undelivered != 300 {
 		t.Errorf("%d delivered and %d not, of 300", first.Delivered, first.Undelivered)
 	}
-	orderlog("verify")
-	list := func() string { return orderlog("order", "list", "--limit", "0", "-o", "json") }
-	before := list()
-	if err := json.Unmarshal([]byte(orderlog(append(trouble, "--no-setup")...)), &again); err != nil {
-		t.Fatal(err)
-	}
+	s.run("", "verify")
+	before := s.states()
+	s.read(&again, append(trouble, "--no-setup")...)
 	if again.Delivered != first.Delivered || again.Undelivered != first.Undelivered {
 		t.Errorf("again: %d delivered and %d not, first %d and %d", again.Delivered, again.Undelivered, first.Delivered, first.Undelivered)
 	}
-	orderlog("verify")
-	states := func(list string) map[string]string {
-		var orders []schemas.Order
-		if err := json.Unmarshal([]byte(list), &orders); err != nil {
-			t.Fatal(err)
-		}
-		m := map[string]string{}
-		for _, o := range orders {
-			m[o.OrderID] = o.State + " " + o.Invoice.Number
-		}
-		return m
-	}
-	if !maps.Equal(states(before), states(list())) {
+	s.run("", "verify")
+	if !maps.Equal(before, s.states()) {
 		t.Error("the same orders again changed what became of them")
 	}
+}
+
+// TestImportDelivers imports a file whose second order finds no stock.
+func TestImportDelivers(t *testing.T) {
+	s := openShop(t)
+	const file = `Order ID,Order Date,Ship Date,Customer ID,Product ID,Product Name,Sales,Quantity,Discount
+O-1,2014-01-03,2014-01-07,C-1,P-1,Chair,20.00,2,0.2
+O-2,2014-01-04,2014-01-05,C-2,P-1,Chair,37.50,3,0
+`
+	out := s.run(file, "produce", "--from", "-", "--stock", "3", "--deliver")
+	if !strings.Contains(out, "1 delivered, 1 not invoiced") {
+		t.Errorf("got:\n%s", out)
+	}
+	want := map[string]string{"ord_O-1": "delivered A-2014-000001", "ord_O-2": "rejected "}
+	if got := s.states(); !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	var o schemas.Order
+	s.read(&o, "order", "get", "ord_O-1")
+	if got := moment(o.ChangedAt); o.Net != 2000 || got != "2014-01-07 00:00:00.000" {
+		t.Errorf("net %d, last changed %s; want 2000, at the ship date", o.Net, got)
+	}
+	s.run("", "verify")
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -15,6 +14,8 @@ import (
 
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/event"
+	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/internal/superstore"
 	"github.com/orderlog/orderlog/internal/workload"
 	"github.com/orderlog/orderlog/schemas"
 )
@@ -28,14 +29,10 @@ type load struct {
 	commands iter.Seq[workload.Item]
 	orders   int
 
-	// deliveries makes the delivery of an order that is invoiced.
-	deliveries func(orderState) workload.Item
-}
+	// delivery is that of an order that is invoiced.
+	delivery func(o *schemas.Order) flow.Message
 
-// orderState is what a delivery is made from.
-type orderState struct {
-	id        string
-	changedAt int64
+	badRows []superstore.RowError // of an import
 }
 
 // produced is what was sent.
@@ -51,12 +48,13 @@ type produced struct {
 	PerSecond   float64          `json:"orders_per_second"`
 	Delivered   int64            `json:"delivered,omitempty"`
 	Undelivered int64            `json:"undelivered,omitempty"` // orders that were not invoiced
-	BadRows     int              `json:"bad_rows,omitempty"`
-	Digest      string           `json:"digest,omitempty"` // of a dry run: equal digests, equal bytes
+	Digest      string           `json:"digest,omitempty"`      // of a dry run: equal digests, equal bytes
+
+	BadRows []superstore.RowError `json:"bad_rows,omitempty"` // left out of an import
 }
 
 func (s *session) produce(ctx context.Context, l load, f produceFlags) error {
-	p := &produced{Source: l.source, Seed: l.seed, Sent: map[string]int64{}}
+	p := &produced{Source: l.source, Seed: l.seed, Sent: map[string]int64{}, BadRows: l.badRows}
 	var err error
 	if f.dryRun {
 		err = rehearse(l, f, p)
@@ -244,63 +242,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// stall is how long nothing may happen while orders are waited for.
-const stall = time.Minute
-
-var errStalled = errors.New("nothing has happened")
-
-// deliverAll delivers each order of the load once it is invoiced, and returns
-// when every one is delivered or dead.
-func (s *session) deliverAll(ctx context.Context, c *client.Client, l load, feed *feeder) error {
-	open := map[string]bool{}
-	for it := range l.commands {
-		if isPlacement(it) {
-			open[it.Key] = true
-		}
-	}
-	if len(open) == 0 {
-		return nil
-	}
-	total := int64(len(open))
-	b := s.bar("deliveries", total)
-	defer b.end()
-	watch, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	timer := time.AfterFunc(stall, func() { cancel(errStalled) })
-	defer timer.Stop()
-	sent := map[string]bool{}
-	var failed error
-	err := c.WatchOrders(watch, func(o *schemas.Order) bool {
-		if !open[o.OrderID] {
-			return len(open) > 0
-		}
-		timer.Reset(stall)
-		switch o.State {
-		case schemas.Invoiced:
-			if !sent[o.OrderID] {
-				sent[o.OrderID] = true
-				failed = feed.send(ctx, l.deliveries(orderState{o.OrderID, o.ChangedAt}))
-			}
-		case schemas.Delivered:
-			delete(open, o.OrderID)
-			feed.p.Delivered++
-		case schemas.Rejected, schemas.Cancelled, schemas.Expired:
-			delete(open, o.OrderID)
-			feed.p.Undelivered++
-		}
-		b.at(total-int64(len(open)), total)
-		return failed == nil && len(open) > 0
-	})
-	switch {
-	case failed != nil:
-		return failed
-	case errors.Is(context.Cause(watch), errStalled):
-		return hinted(fmt.Errorf("nothing has happened for %v, and %d of %d orders are neither delivered nor dead", stall, len(open), total),
-			"do processors run? `orderlog lag` tells")
-	}
-	return err
-}
-
 func (p *produced) text(w io.Writer) error {
 	verb := "sent"
 	if p.DryRun {
@@ -314,6 +255,9 @@ func (p *produced) text(w io.Writer) error {
 	if p.Undecodable > 0 {
 		rows = append(rows, []string{"undecodable", fmt.Sprint(p.Undecodable)})
 	}
+	if len(p.BadRows) > 0 {
+		rows = append(rows, []string{"bad rows left out", fmt.Sprint(len(p.BadRows))})
+	}
 	if err := table(w, rows); err != nil {
 		return err
 	}
@@ -324,6 +268,6 @@ func (p *produced) text(w io.Writer) error {
 	case p.Delivered+p.Undelivered > 0:
 		fmt.Fprintf(w, "\n%d delivered, %d not invoiced\n", p.Delivered, p.Undelivered)
 	}
-	_, err := fmt.Fprintf(w, "\n%d bytes; orders in %.1f s: %.0f/s\n", p.Bytes, p.Seconds, p.PerSecond)
+	_, err := fmt.Fprintf(w, "\n%d bytes; orders in %.2f s: %.0f/s\n", p.Bytes, p.Seconds, p.PerSecond)
 	return err
 }
