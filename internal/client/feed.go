@@ -41,16 +41,17 @@ func (c *Client) SendAll(ctx context.Context, seq iter.Seq[flow.Message], sent f
 // have committed offsets for.
 func (c *Client) WaitRead(ctx context.Context, groups ...string) error {
 	for _, g := range groups {
+		group := topics.Prefixed(c.cfg.Namespace, g)
 		var commands []string
 		if t, ok := topics.Find(g + "-commands"); ok {
 			commands = append(commands, topics.Prefixed(c.cfg.Namespace, t.Name))
 		}
 		for {
-			left, err := Unread(ctx, c.cfg.Opts, c.adm, topics.Prefixed(c.cfg.Namespace, g), commands...)
-			if err != nil {
+			done := true
+			if err := eachUnread(ctx, c.cfg.Opts, c.adm, group, commands, func() bool { done = false; return false }); err != nil {
 				return err
 			}
-			if left == 0 {
+			if done {
 				break
 			}
 			if err := pause(ctx, 50*time.Millisecond); err != nil {

@@ -15,9 +15,15 @@ import (
 // the log's start, and the read_committed ends; transaction markers and aborted
 // records not counted. It reads them.
 func Unread(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, group string, also ...string) (n int64, err error) {
+	err = eachUnread(ctx, opts, adm, group, also, func() bool { n++; return true })
+	return n, err
+}
+
+// eachUnread calls more for each such record until it answers false.
+func eachUnread(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, group string, also []string, more func() bool) error {
 	at, err := adm.FetchOffsets(ctx, group)
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return 0, fmt.Errorf("offsets of group %q: %w", group, err)
+		return fmt.Errorf("offsets of group %q: %w", group, err)
 	}
 	reads := map[string]bool{}
 	for topic := range at {
@@ -26,17 +32,18 @@ func Unread(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, group string,
 	for _, topic := range also {
 		reads[topic] = true
 	}
+	goOn := true
 	for topic := range reads {
 		span, err := Whole(ctx, adm, topic)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		for p, o := range at[topic] {
 			span.From[p] = max(span.From[p], o.At)
 		}
-		if err := span.Read(ctx, opts, func(*kgo.Record) (bool, error) { n++; return true, nil }); err != nil {
-			return 0, err
+		if err := span.Read(ctx, opts, func(*kgo.Record) (bool, error) { goOn = more(); return goOn, nil }); err != nil || !goOn {
+			return err
 		}
 	}
-	return n, nil
+	return nil
 }
