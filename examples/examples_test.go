@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The file is what its publisher shipped, to the byte.
+// The file is the one that the README speaks of, to the byte.
 func TestSuperstore(t *testing.T) {
 	for range 2 { // readers do not share a position
 		r, err := Superstore()
