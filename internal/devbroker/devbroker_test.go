@@ -56,6 +56,7 @@ func readAll(t *testing.T, addr, topic string) map[string]int {
 	t.Helper()
 	cl := client(t, addr, kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), kgo.FetchMaxWait(50*time.Millisecond))
+	defer cl.Close() // now: without its broker it takes a second
 	adm := kadm.NewClient(cl)
 	stable, err := adm.ListCommittedOffsets(t.Context(), topic)
 	if err != nil {

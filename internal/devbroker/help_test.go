@@ -125,7 +125,9 @@ func commit(t *testing.T, cl *kgo.Client) {
 
 func groupOffset(t *testing.T, addr string, partition int32) int64 {
 	t.Helper()
-	got, err := kadm.NewClient(client(t, addr)).FetchOffsets(t.Context(), "group")
+	cl := client(t, addr)
+	defer cl.Close()
+	got, err := kadm.NewClient(cl).FetchOffsets(t.Context(), "group")
 	if err != nil {
 		t.Fatal(err)
 	}
