@@ -169,6 +169,27 @@ func TestUnreadReleaseIsInFlight(t *testing.T) {
 	}
 }
 
+// A voucher takes two more hops after the delivery: none of them is a fault.
+func TestVoucherOnItsWay(t *testing.T) {
+	f := smallLog()
+	f.send(topics.OrderCommands, place("ord_late", ada, wish(bolt, 8)))
+	f.settle(nil)
+	f.send(topics.OrderCommands, &schemas.DeliverOrder{OrderID: "ord_late"})
+	p := partOf("ord_late")
+	for _, hop := range []struct{ rule, topic string }{{"order", topics.OrderCommands}, {"voucher", topics.OrderTable}, {"order", topics.OrderReplies}} {
+		f.handleOne(hop.rule, hop.topic, "ord_late")
+		for topic := range f.stored {
+			clear(f.stored[topic])
+		}
+		if r := f.verdict(t); !r.OK || r.Still || r.InFlight == 0 {
+			t.Errorf("after %s: OK %t, still %t: %v", hop.rule, r.OK, r.Still, failures(r))
+		}
+	}
+	if got := f.orderNow("ord_late"); len(got.Vouchers) != 1 || f.handled[topics.OrderTable][p] == len(f.log[topics.OrderTable][p]) {
+		t.Errorf("the test shows nothing: %+v", got)
+	}
+}
+
 func TestOldRecordsAreStuck(t *testing.T) {
 	f := smallLog()
 	f.write(topics.InventoryCommands, entry{key: nut, typ: schemas.InventoryStockReceive, body: &schemas.ReceiveStock{SKU: nut, Quantity: 1}, age: time.Hour})
@@ -239,6 +260,8 @@ func TestSkewedCutsHold(t *testing.T) {
 // but for some topics, and which no group has committed yet.
 func skewed(t *testing.T, unseen map[string]bool) Report {
 	f := smallLog()
+	f.send(topics.CreditCommands, &schemas.SetLimit{CustomerID: "cus_abroad", Limit: 90_000, Currency: "USD"})
+	f.settle(nil)
 	opts, serde := cluster(t, ""), schemas.NewLocalSerde()
 	f.store(t, opts, serde)
 	committed := map[string][]int{}
@@ -249,8 +272,10 @@ func skewed(t *testing.T, unseen map[string]bool) Report {
 	f.send(topics.OrderCommands, &schemas.CancelOrder{OrderID: contested})
 	f.send(topics.InventoryCommands, &schemas.SetPrice{SKU: nut, Price: 99, Currency: "EUR"})
 	f.send(topics.CreditCommands, &schemas.SetLimit{CustomerID: ada, Limit: 400_000, Currency: "EUR"})
+	f.send(topics.CreditCommands, &schemas.SetLimit{CustomerID: "cus_abroad", Limit: 80_000, Currency: "EUR"})
 	f.settle(nil)
 	f.send(topics.OrderCommands, &schemas.DeliverOrder{OrderID: "ord_late"})
+	f.send(topics.OrderCommands, place("ord_home", "cus_abroad", wish(bolt, 1)))
 	f.settle(nil)
 	f.handled = committed
 	for topic, hidden := range unseen {

@@ -82,6 +82,9 @@ func TestSmallLogHolds(t *testing.T) {
 	if !r.OK || !r.Still || r.InFlight != 0 {
 		t.Errorf("OK %t, still %t, in flight %d", r.OK, r.Still, r.InFlight)
 	}
+	if note := r.Checks[len(r.Checks)-1].Note; note != "1 inventory-commands: refused; 1 order-commands: refused; 1 order-commands: undecodable" {
+		t.Errorf("dead letters: %s", note)
+	}
 	s := r.Summary
 	if s.Orders[schemas.Delivered] != 2 || s.Vouchers != 1 || s.Invoices != 5 || s.CreditNotes != 1 || s.Repeated != 1 || s.Conflicting != 1 || s.Refused != 2 {
 		t.Errorf("summary %+v", s)
@@ -100,7 +103,7 @@ var mutations = []struct {
 	{"orders", "a delivery is lost", invoiced, func(f *fixture) { f.handledUnseen(&schemas.DeliverOrder{OrderID: invoiced}) }},
 	{"orders", "a cancellation is lost", contested, func(f *fixture) { f.handledUnseen(&schemas.CancelOrder{OrderID: contested}) }},
 	{"orders", "a conflicting placement is lost", small, func(f *fixture) { f.handledUnseen(place(small, ben, wish(nut, 4))) }},
-	{"orders", "garbage is lost", "ord_more_garbage", func(f *fixture) {
+	{"orders", "garbage is lost", "order-commands/", func(f *fixture) {
 		f.write(topics.OrderCommands, entry{key: "ord_more_garbage", raw: []byte("?")})
 		f.handled[topics.OrderCommands][partOf("ord_more_garbage")]++
 	}},
@@ -379,6 +382,12 @@ var mutations = []struct {
 	}},
 	{"history", "a state that the timeline does not tell", invalid, func(f *fixture) {
 		change(f, topics.OrderTable, invalid, func(o *schemas.Order) { o.State = schemas.Expired })
+	}},
+	{"history", "a record under another's key", "ord_alias", func(f *fixture) {
+		e := *f.last(topics.OrderTable, small)
+		e.key = "ord_alias"
+		f.write(topics.OrderTable, e)
+		f.handled[topics.OrderTable][partOf(e.key)]++
 	}},
 	{"history", "an older version last", "the order went back", func(f *fixture) {
 		older := *f.last(topics.OrderTable, small)
