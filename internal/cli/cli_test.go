@@ -35,13 +35,15 @@ import (
 //	row ID STATE [CUSTOMER]    writes a row to the order log
 //	raw TOPIC KEY FILE [TYPE]  writes a file, or hex:..., as a record; - is a tombstone
 //	plain TOPIC KEY FILE TYPE  writes a file as a plain JSON command
+//	topic NAME PARTITIONS [SETTING=VALUE]...  makes a topic
 //	commit GROUP TOPIC OFFSET  commits that offset on every partition
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/script",
 		Setup: setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"orderlog": scriptOrderlog, "code": scriptCode, "row": scriptRow, "raw": scriptRaw, "plain": scriptPlain, "commit": scriptCommit,
+			"orderlog": scriptOrderlog, "code": scriptCode, "row": scriptRow, "raw": scriptRaw, "plain": scriptPlain,
+			"topic": scriptTopic, "commit": scriptCommit,
 		},
 	})
 }
@@ -134,6 +136,21 @@ func scriptRaw(ts *testscript.TestScript, _ bool, args []string) {
 func scriptPlain(ts *testscript.TestScript, _ bool, args []string) {
 	produce(ts, &kgo.Record{Topic: args[0], Key: []byte(args[1]), Value: []byte(ts.ReadFile(args[2])), Headers: []kgo.RecordHeader{
 		{Key: event.Type, Value: []byte(args[3])}, {Key: event.ContentType, Value: []byte(event.JSON)}}})
+}
+
+func scriptTopic(ts *testscript.TestScript, _ bool, args []string) {
+	adm, err := kadm.NewOptClient(kgo.SeedBrokers(ts.Getenv("ORDERLOG_BROKERS")))
+	ts.Check(err)
+	defer adm.Close()
+	partitions, err := strconv.ParseInt(args[1], 10, 32)
+	ts.Check(err)
+	settings := map[string]*string{}
+	for _, arg := range args[2:] {
+		name, value, _ := strings.Cut(arg, "=")
+		settings[name] = &value
+	}
+	_, err = adm.CreateTopic(context.Background(), int32(partitions), 1, settings, args[0])
+	ts.Check(err)
 }
 
 func scriptCommit(ts *testscript.TestScript, _ bool, args []string) {
