@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -91,7 +92,8 @@ func (s *source) has(p place) (*reading, bool) {
 // seen the last offset, and on a transactional log that is a control record.
 func (r *reader) start(from map[string]map[int32]kgo.Offset) error {
 	cl, err := kgo.NewClient(append(r.opts[:len(r.opts):len(r.opts)], kgo.ConsumePartitions(from),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())...)
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
+		kgo.FetchMaxWait(200*time.Millisecond))...) // what is added waits for the fetch under way
 	if err != nil {
 		return err
 	}

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -171,11 +174,29 @@ func (c *clients) assigned(_ context.Context, cl *kgo.Client, m map[string][]int
 	c.offer(nil)
 }
 
-func (c *clients) fetched(_ context.Context, offs map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+// fetched also makes every offset exact and takes its epoch away: what the client
+// must look up first, it adds to its fetches one long poll later.
+func (c *clients) fetched(ctx context.Context, offs map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	assign := map[string][]int32{}
+	var starts kadm.ListedOffsets
 	for topic, parts := range offs {
-		for num := range parts {
+		for num, o := range parts {
 			assign[topic] = append(assign[topic], num)
+			at := o.EpochOffset().Offset
+			if at < 0 {
+				if starts == nil {
+					var err error
+					if starts, err = kadm.NewClient(c.p.adm).ListStartOffsets(ctx, slices.Collect(maps.Keys(offs))...); err != nil {
+						return nil, err
+					}
+				}
+				first, ok := starts.Lookup(topic, num)
+				if !ok || first.Err != nil {
+					continue // left to the client
+				}
+				at = first.Offset
+			}
+			parts[num] = kgo.NewOffset().At(at)
 		}
 	}
 	c.offer(assign)
@@ -268,7 +289,8 @@ func (c *clients) batch(s *session, fs kgo.Fetches) error {
 	return c.abort(s, b, from, err)
 }
 
-// span returns the first offsets of what was polled and those after the last.
+// span returns the first offsets of what was polled, without epochs as in
+// fetched, and those after the last.
 func span(fs kgo.Fetches) (from, to offsets) {
 	from, to = offsets{}, offsets{}
 	fs.EachPartition(func(fp kgo.FetchTopicPartition) {
@@ -280,7 +302,7 @@ func span(fs kgo.Fetches) (from, to offsets) {
 		}
 		first, last := fp.Records[0], fp.Records[len(fp.Records)-1]
 		if _, ok := from[fp.Topic][fp.Partition]; !ok {
-			from[fp.Topic][fp.Partition] = kgo.EpochOffset{Epoch: first.LeaderEpoch, Offset: first.Offset}
+			from[fp.Topic][fp.Partition] = kgo.EpochOffset{Epoch: -1, Offset: first.Offset}
 		}
 		to[fp.Topic][fp.Partition] = kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: last.Offset + 1}
 	})
