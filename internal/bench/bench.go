@@ -8,10 +8,15 @@ import (
 	"iter"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/orderlog/orderlog/internal/app"
+	"github.com/orderlog/orderlog/internal/barelimit"
 	"github.com/orderlog/orderlog/internal/client"
+	"github.com/orderlog/orderlog/internal/content"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/internal/track"
+	"github.com/orderlog/orderlog/topics"
 )
 
 // Config says what to run.
@@ -36,6 +41,9 @@ type Result struct {
 	Produced        float64   `json:"records_produced_per_order"`
 	RecordBytes     float64   `json:"bytes_per_record"` // key, value and headers
 	Latencies       []Latency `json:"latencies"`
+
+	Bare    barelimit.Result `json:"bare_limit"`
+	OfLimit float64          `json:"of_limit"` // OrdersPerSecond / Bare.OrdersPerSecond
 }
 
 // Latency is placed -> seen invoiced by a read_committed consumer.
@@ -69,15 +77,19 @@ func Run(ctx context.Context, cfg Config) (res Result, err error) {
 		return res, err
 	}
 	defer r.out.Close()
-	if r.tracker, err = track.Start(r.app.ClientOpts(), cfg.App.Namespace, time.Now); err != nil {
-		return res, err
-	}
-	defer r.tracker.Stop()
 	if err := r.setup(ctx); err != nil {
 		return res, err
 	}
 	if err := r.rate(ctx, &res); err != nil {
 		return res, err
+	}
+	defer r.tracker.Stop()
+	sizes, err := r.sizes(ctx)
+	if err != nil {
+		return res, err
+	}
+	for _, n := range sizes {
+		res.RecordBytes += float64(n) / float64(len(sizes))
 	}
 	for _, load := range cfg.Loads {
 		l, err := r.latency(ctx, load, res.OrdersPerSecond)
@@ -86,7 +98,42 @@ func Run(ctx context.Context, cfg Config) (res Result, err error) {
 		}
 		res.Latencies = append(res.Latencies, l)
 	}
-	return res, nil
+	if err := r.app.Stop(); err != nil {
+		return res, err
+	}
+	r.Say("the bare limit: one transactional loop that moves as many records of these sizes")
+	res.Bare, err = barelimit.Run(ctx, r.app.ClientOpts(), barelimit.Shape{Topic: topics.Prefixed(cfg.App.Namespace, "bare"),
+		Partitions: cfg.App.Partitions, Consume: res.Consumed, Produce: res.Produced, Sizes: sizes}, res.Orders, cfg.CPU)
+	res.OfLimit = res.OrdersPerSecond / res.Bare.OrdersPerSecond
+	return res, err
+}
+
+// sizes samples the records that the processors wrote: key, value and headers, in bytes.
+func (r *run) sizes(ctx context.Context) (sizes []int, err error) {
+	const every = 97
+	n := 0
+	for _, t := range topics.All() {
+		if t.External {
+			continue
+		}
+		if err := content.EachRecord(ctx, r.app.ClientOpts(), topics.Prefixed(r.App.Namespace, t.Name), func(rec *kgo.Record) error {
+			if n++; n%every == 0 {
+				sizes = append(sizes, size(rec))
+			}
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return sizes, nil
+}
+
+func size(r *kgo.Record) int {
+	n := len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
+		n += len(h.Key) + len(h.Value)
+	}
+	return n
 }
 
 func (r *run) start(ctx context.Context) (err error) {
@@ -117,7 +164,8 @@ func (r *run) take(n int) iter.Seq[flow.Message] {
 	}
 }
 
-func (r *run) rate(ctx context.Context, res *Result) error {
+// rate runs orders that are all there already, and then starts the tracker.
+func (r *run) rate(ctx context.Context, res *Result) (err error) {
 	if err := r.app.Stop(); err != nil {
 		return err
 	}
@@ -130,16 +178,21 @@ func (r *run) rate(ctx context.Context, res *Result) error {
 	if err := r.start(ctx); err != nil {
 		return err
 	}
-	last, err := r.settled(ctx, r.N)
-	if err != nil {
+	if err := r.out.WaitRead(ctx, app.Names()...); err != nil { // more than settled: the followers are done, too
 		return err
 	}
-	res.Orders, res.Seconds = r.N, last.Sub(began).Seconds()
+	res.Orders, res.Seconds = r.N, time.Since(began).Seconds()
 	res.OrdersPerSecond = float64(r.N) / res.Seconds
 	res.CPUMicros = float64((r.CPU() - cpu).Microseconds()) / float64(r.N)
 	for _, s := range r.app.Stats() {
 		res.Consumed += float64(s.In) / float64(r.N)
 		res.Produced += float64(s.Out) / float64(r.N)
+	}
+	if r.tracker, err = track.Start(r.app.ClientOpts(), r.App.Namespace, time.Now); err != nil {
+		return err
+	}
+	if _, err := r.settled(ctx, r.N); err != nil {
+		return err
 	}
 	r.Say("%d orders settled in %.1f s: %.0f/s; states %v", r.N, res.Seconds, res.OrdersPerSecond, r.tracker.States())
 	return nil

@@ -45,9 +45,9 @@ vouchers, exactly once.`,
 			root.AddCommand(c)
 		}
 	}
-	group("Run")
-	group("Orders", newOrder(s))
-	group("Look and check", newTail(s), newLag(s), newDoctor(s), newTopics(s))
+	group("Run", newDemo(s), newUp(s), newRun(s), newBroker(s), newBench(s))
+	group("Orders", newOrder(s), newProduce(s))
+	group("Look and check", newVerify(s), newTail(s), newLag(s), newDoctor(s), newTopics(s))
 	group("Other", newVersion(s), newCompletion(s), newDocs(s))
 	return root
 }

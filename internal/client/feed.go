@@ -2,9 +2,12 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"sync"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/topics"
@@ -36,30 +39,58 @@ func (c *Client) SendAll(ctx context.Context, seq iter.Seq[flow.Message], sent f
 	return check(c.Flush(ctx))
 }
 
-// WaitRead returns when the groups (bare names) have read all there is for them:
-// on their command topics, even before their first commit, and on what else they
-// have committed offsets for.
+// WaitRead returns when the groups (bare names) have read all there is for them,
+// and nothing that they wrote meanwhile is left for one of them.
 func (c *Client) WaitRead(ctx context.Context, groups ...string) error {
+	for {
+		before, err := c.written(ctx)
+		if err != nil {
+			return err
+		}
+		done, err := c.allRead(ctx, groups)
+		if err != nil {
+			return err
+		}
+		if done {
+			after, err := c.written(ctx)
+			if err != nil || after == before {
+				return err
+			}
+			continue
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// written is the sum of the catalogue's end offsets: it grows with every commit.
+func (c *Client) written(ctx context.Context) (sum int64, err error) {
+	var names []string
+	for _, t := range topics.All() {
+		names = append(names, topics.Prefixed(c.cfg.Namespace, t.Name))
+	}
+	ends, err := c.adm.ListCommittedOffsets(ctx, names...)
+	if err != nil {
+		return 0, fmt.Errorf("end offsets: %w", err)
+	}
+	ends.Each(func(o kadm.ListedOffset) { sum += max(o.Offset, 0) })
+	return sum, nil
+}
+
+func (c *Client) allRead(ctx context.Context, groups []string) (bool, error) {
 	for _, g := range groups {
-		group := topics.Prefixed(c.cfg.Namespace, g)
-		var commands []string
+		var commands []string // a group that has committed nothing has not read its commands
 		if t, ok := topics.Find(g + "-commands"); ok {
 			commands = append(commands, topics.Prefixed(c.cfg.Namespace, t.Name))
 		}
-		for {
-			done := true
-			if err := eachUnread(ctx, c.cfg.Opts, c.adm, group, commands, func() bool { done = false; return false }); err != nil {
-				return err
-			}
-			if done {
-				break
-			}
-			if err := pause(ctx, 50*time.Millisecond); err != nil {
-				return err
-			}
+		done := true
+		err := eachUnread(ctx, c.cfg.Opts, c.adm, topics.Prefixed(c.cfg.Namespace, g), commands, func() bool { done = false; return false })
+		if err != nil || !done {
+			return false, err
 		}
 	}
-	return nil
+	return true, nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -68,7 +68,9 @@ func (l *watchLog) Logf(level kfake.LogLevel, format string, args ...any) {
 	case kfake.LogLevelError:
 		to = slog.LevelError
 	case kfake.LogLevelWarn:
-		to = slog.LevelWarn
+		if to = slog.LevelWarn; strings.Contains(format, "EndTxn slow") {
+			to = slog.LevelDebug // a few milliseconds are no news
+		}
 	case kfake.LogLevelDebug:
 		return
 	}

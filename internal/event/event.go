@@ -46,7 +46,8 @@ func Headers(m flow.Message) []kgo.RecordHeader {
 	return Append(make([]kgo.RecordHeader, 0, 8+spare), DefaultSource, Avro, m)
 }
 
-// Append adds the headers of m to dst. All values share one allocation.
+// Append adds the headers of m to dst; an empty content type is left out. All
+// values share one allocation.
 func Append(dst []kgo.RecordHeader, source, contentType string, m flow.Message) []kgo.RecordHeader {
 	const timeLen = len("2006-01-02T15:04:05.000Z")
 	p := packer{
@@ -65,7 +66,9 @@ func Append(dst []kgo.RecordHeader, source, contentType string, m flow.Message) 
 	if m.Causation != "" {
 		p.add(Causation, m.Causation)
 	}
-	p.add(ContentType, contentType)
+	if contentType != "" {
+		p.add(ContentType, contentType)
+	}
 	return p.dst
 }
 

@@ -10,13 +10,22 @@ import (
 	"time"
 )
 
-// Text writes the report for a person.
-func (r Report) Text(out io.Writer, color bool) error {
+// Verdict writes for a person what holds and what does not.
+func (r Report) Verdict(out io.Writer, color bool) error {
 	p := printer{out: out, color: color}
 	p.verdict(r)
 	for _, c := range r.Checks {
 		p.check(c)
 	}
+	return p.err
+}
+
+// Text writes the whole report for a person.
+func (r Report) Text(out io.Writer, color bool) error {
+	if err := r.Verdict(out, color); err != nil {
+		return err
+	}
+	p := printer{out: out, color: color}
 	p.line("")
 	p.summary(r.Summary)
 	p.line("")

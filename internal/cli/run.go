@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/orderlog/orderlog/internal/app"
+	"github.com/orderlog/orderlog/processors"
+)
+
+func newRun(s *session) *cobra.Command {
+	var cfg struct {
+		data     string
+		instance string
+		rules    processors.Config
+	}
+	names := app.Names()
+	cmd := &cobra.Command{
+		Use:   "run PROCESSOR...",
+		Short: "Run some processors, or all, on the cluster that --brokers names",
+		Long: "Runs the processors named, or all of them with `all`, until Ctrl-C. There are\n" +
+			strings.Join(names, ", ") + ". The topics must be there: see `orderlog topics apply`.",
+		Args:      cobra.ArbitraryArgs,
+		ValidArgs: append(slices.Clone(names), "all"),
+		Example:   example("orderlog run all --data /var/lib/orderlog", "orderlog run order voucher --instance b"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return hinted(usagef("%s needs PROCESSOR", cmd.CommandPath()), "one or more of %s, or all", strings.Join(names, ", "))
+			}
+			c := s.appConfig()
+			for _, a := range args {
+				if a == "all" {
+					c.Processors = nil
+					break
+				}
+				if !slices.Contains(names, a) {
+					return unknown("processor", a, names)
+				}
+				c.Processors = append(c.Processors, a)
+			}
+			c.Brokers, c.Registry, c.Dir, c.Instance, c.Rules = s.set.brokers, s.set.registry, cfg.data, cfg.instance, cfg.rules
+			note := "tables in memory"
+			if cfg.data != "" {
+				note = "tables in " + cfg.data
+			}
+			return s.keepRunning(cmd.Context(), c, note)
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&cfg.data, "data", "", "`FOLDER` for local tables; without it they are in memory")
+	fs.StringVar(&cfg.instance, "instance", "0", "stable `NAME` of this process among those that run the same processors")
+	ruleFlags(fs, &cfg.rules)
+	settable(cmd, "data", "instance", "series", "opening-credit")
+	return cmd
+}

@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/orderlog/orderlog/internal/app"
+	"github.com/orderlog/orderlog/internal/devbroker"
+	"github.com/orderlog/orderlog/processors"
+)
+
+// ruleFlags are the settings of the business.
+func ruleFlags(fs *pflag.FlagSet, r *processors.Config) {
+	fs.StringVar(&r.Series, "series", "A", "first part of invoice `NUMBERS`")
+	fs.Var(newMoney(&r.OpeningLimit, 100_000), "opening-credit", "credit of a customer who is new, `AMOUNT`")
+}
+
+// appConfig is what every command that runs processors starts from.
+func (s *session) appConfig() app.Config {
+	return app.Config{Namespace: s.set.namespace, Listen: s.env.Listen, Dial: s.env.Dial, Log: s.log}
+}
+
+func newUp(s *session) *cobra.Command {
+	var cfg struct {
+		data       string
+		port       int
+		registry   int
+		partitions int32
+		sync       bool
+		rules      processors.Config
+	}
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run the whole pipeline on an embedded broker, data kept",
+		Long: `Starts a broker and a schema registry in this process, makes the topics and runs
+every processor until Ctrl-C, which finishes the open transactions first. The
+data folder holds everything: starting again goes on where it stopped.`,
+		Args: nothing(),
+		Example: example("orderlog up --data ./data", "",
+			"# then, in another terminal", "orderlog produce --orders 1000", "orderlog verify"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c := s.appConfig()
+			c.Dir, c.Port, c.RegistryPort, c.Partitions, c.Sync, c.Rules = cfg.data, cfg.port, cfg.registry, cfg.partitions, cfg.sync, cfg.rules
+			return s.keepRunning(cmd.Context(), c, "data in "+cfg.data)
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&cfg.data, "data", "data", "data `FOLDER`")
+	fs.IntVar(&cfg.port, "port", 9092, "broker's `PORT`, 0 for a free one")
+	fs.IntVar(&cfg.registry, "registry-port", 8081, "registry's `PORT`, 0 for a free one")
+	fs.Int32Var(&cfg.partitions, "partitions", 4, "partitions of the topics that are made, `N`")
+	fs.BoolVar(&cfg.sync, "sync", false, "write every batch through to the disk: slower, survives a power cut")
+	ruleFlags(fs, &cfg.rules)
+	settable(cmd, "data", "port", "registry-port", "partitions", "sync", "series", "opening-credit")
+	return cmd
+}
+
+// keepRunning runs an app until ctx ends or one of its parts fails.
+func (s *session) keepRunning(ctx context.Context, cfg app.Config, note string) error {
+	a, err := app.New(cfg)
+	if err != nil {
+		return &usageError{err}
+	}
+	if err := a.Start(ctx); err != nil {
+		return startHint(err, cfg)
+	}
+	if err := s.show(a.Addresses(), func(w io.Writer) error { return s.welcome(w, a.Addresses(), note) }); err != nil {
+		return errors.Join(err, a.Stop())
+	}
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(s.env.Stderr, "stopping: open transactions are finished first")
+		return a.Stop()
+	case err := <-a.Failed():
+		return errors.Join(err, a.Stop())
+	}
+}
+
+func startHint(err error, cfg app.Config) error {
+	var locked *devbroker.LockedError
+	if errors.As(err, &locked) {
+		return hinted(err, "stop the other one, or name another folder with --data")
+	}
+	if len(cfg.Brokers) == 0 && strings.Contains(err.Error(), "address already in use") {
+		return hinted(err, "--port 0 --registry-port 0 take free ports")
+	}
+	return err
+}
+
+func (s *session) welcome(w io.Writer, at app.Addresses, note string) error {
+	flags := ""
+	if at.Embedded && at.Brokers[0] != "127.0.0.1:9092" {
+		flags = fmt.Sprintf(" --brokers %s --registry %s", at.Brokers[0], at.Registry)
+	}
+	if s.set.namespace != "" {
+		flags += " --namespace " + s.set.namespace
+	}
+	st := s.outStyle()
+	_, err := fmt.Fprintf(w, `%s
+  brokers   %s
+  registry  %s
+  %s
+
+Try, in another terminal:
+  orderlog produce --orders 1000%s
+  orderlog tail --follow%s
+  orderlog verify%s
+
+Ctrl-C stops.
+`, st.bold("orderlog is up."), strings.Join(at.Brokers, ","), at.Registry, note, flags, flags, flags)
+	return err
+}
