@@ -17,6 +17,7 @@ type rows struct {
 	line int // where the row last read begins
 
 	src   *bufio.Reader
+	err   error // that reading ended with, once it has
 	ahead int // line that is read next
 
 	text  []byte // of the row's fields, without their quotes
@@ -65,22 +66,17 @@ func (r *rows) next() ([]string, error) {
 func (r *rows) find() (n int, f *fault, err error) {
 	data, _ := r.src.Peek(r.src.Buffered())
 	for {
-		if n, f = r.split(data, false); n > 0 || f != nil {
+		if n, f = r.split(data, r.err == io.EOF); n > 0 || f != nil {
 			return n, f, nil
 		}
-		if len(data) == maxRow {
+		switch had := len(data); {
+		case had == maxRow:
 			return 0, &fault{len(r.ends), "the row is longer than 64 KiB: is a quote not closed?"}, nil
+		case r.err != nil:
+			return 0, nil, r.err
+		default: // twice as much each time: what is there is split again
+			data, r.err = r.src.Peek(min(max(2*had, 4096), maxRow))
 		}
-		had := len(data)
-		if data, err = r.src.Peek(had + 1); err == nil {
-			data, _ = r.src.Peek(r.src.Buffered())
-			continue
-		}
-		if err == io.EOF && had > 0 {
-			n, f = r.split(data, true)
-			return n, f, nil
-		}
-		return 0, nil, err
 	}
 }
 
@@ -88,6 +84,9 @@ func (r *rows) find() (n int, f *fault, err error) {
 // data ends within it. If this is the last data of the file, it does not.
 func (r *rows) split(data []byte, last bool) (n int, f *fault) {
 	r.text, r.ends = r.text[:0], r.ends[:0]
+	if len(data) == 0 {
+		return 0, nil
+	}
 	for i := 0; ; i++ { // over the comma
 		quoted := i < len(data) && data[i] == '"'
 		if quoted {
