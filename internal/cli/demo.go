@@ -143,7 +143,7 @@ func (s *session) demoText(w io.Writer, sum demo.Summary) error {
 	st, v := s.outStyle(), sum.Report.Summary
 	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	p("\n%s", st.bold(fmt.Sprintf("%d orders from %s, decided in %.1f s: %.0f orders/s", sum.Orders, sum.Source, sum.Seconds, sum.OrdersPerSecond)))
-	p("placed to invoiced: p50 %v, p99 %v (all were sent at once)\n", sum.P50.Round(time.Millisecond), sum.P99.Round(time.Millisecond))
+	p("placed to invoiced: p50 %v, p99 %v, with %d orders on their way at once\n", sum.P50.Round(time.Millisecond), sum.P99.Round(time.Millisecond), sum.InFlight)
 	for _, state := range []string{schemas.Delivered, schemas.Invoiced, schemas.Rejected, schemas.Cancelled, schemas.Expired, schemas.Approved, schemas.Placed} {
 		if n := v.Orders[state]; n > 0 {
 			p("  %-10s %7d  %s", state, n, st.dim(scale(n, int64(sum.Orders))))
