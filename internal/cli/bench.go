@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
+	"iter"
 	"os"
 	"os/exec"
 	"runtime/pprof"
@@ -20,17 +20,13 @@ import (
 
 	"github.com/orderlog/orderlog/internal/app"
 	"github.com/orderlog/orderlog/internal/bench"
-	"github.com/orderlog/orderlog/internal/flow"
-	"github.com/orderlog/orderlog/schemas"
-	"github.com/orderlog/orderlog/topics"
+	"github.com/orderlog/orderlog/internal/workload"
 )
 
 func newBench(s *session) *cobra.Command {
 	var cfg struct {
-		orders     int
-		spread     time.Duration
+		bench      benchFlags
 		partitions int32
-		seed       uint64
 		data       string
 		profile    string
 	}
@@ -60,48 +56,57 @@ func newBench(s *session) *cobra.Command {
 			defer child.Process.Signal(syscall.SIGTERM)
 			c := s.appConfig()
 			c.Brokers, c.Registry, c.ApplyTopics, c.Partitions, c.Dir = at.Brokers, at.Registry, true, cfg.partitions, cfg.data
-			rng := rand.New(rand.NewPCG(cfg.seed, 1))
-			n := 0
-			res, err := bench.Run(ctx, bench.Config{App: c, N: cfg.orders, Spread: cfg.spread, Loads: []float64{0.1, 0.5, 0.9},
-				CPU: func() time.Duration { return selfCPU() + processCPU(child.Process.Pid) },
-				Say: func(f string, a ...any) { fmt.Fprintf(s.env.Stderr, f+"\n", a...) },
-				Setup: func(yield func(flow.Message) bool) {
-					for i := range 10000 {
-						k := fmt.Sprint("sku_", i)
-						if !yield(flow.Message{ID: "a" + k, Topic: topics.InventoryCommands, Key: k, At: 1.7e12, Type: schemas.InventoryPriceSet, Body: &schemas.SetPrice{SKU: k, Price: 1000, Currency: "EUR"}}) ||
-							!yield(flow.Message{ID: "b" + k, Topic: topics.InventoryCommands, Key: k, At: 1.7e12, Type: schemas.InventoryStockReceive, Body: &schemas.ReceiveStock{SKU: k, Quantity: 1e9}}) {
-							return
-						}
-					}
-					for i := range 1000 {
-						k := fmt.Sprint("cus_", i)
-						if !yield(flow.Message{ID: "a" + k, Topic: topics.CreditCommands, Key: k, At: 1.7e12, Type: schemas.CreditLimitSet, Body: &schemas.SetLimit{CustomerID: k, Limit: 1e15, Currency: "EUR"}}) {
-							return
-						}
-					}
-				},
-				Orders: func() (flow.Message, bool) {
-					n++
-					b := &schemas.PlaceOrder{OrderID: flow.NewID("ord", 1.7e12, fmt.Sprint(cfg.seed), n), CustomerID: fmt.Sprint("cus_", rng.IntN(1000)), Currency: "EUR"}
-					for range 1 + rng.IntN(5) {
-						b.Lines = append(b.Lines, schemas.PlaceLine{SKU: fmt.Sprint("sku_", rng.IntN(10000)), Quantity: 1, UnitPrice: 1000})
-					}
-					return flow.Message{ID: flow.NewID("evt", 1.7e12, b.OrderID, 0), Topic: topics.OrderCommands, Key: b.OrderID, At: 1.7e12, Type: schemas.OrdersOrderPlace, Body: b}, true
-				}})
+			res, err := measure(ctx, s, c, cfg.bench, func() time.Duration { return selfCPU() + processCPU(child.Process.Pid) })
 			if err != nil {
 				return err
 			}
-			return s.show(res, func(w io.Writer) error { return json.NewEncoder(w).Encode(res) })
+			return s.show(res, func(w io.Writer) error { return benchText(w, res) })
 		},
 	}
 	fs := cmd.Flags()
-	fs.IntVar(&cfg.orders, "orders", 50000, "orders for the rate, `N`")
-	fs.DurationVar(&cfg.spread, "spread", 10*time.Second, "how long each latency is measured, `DURATION`")
+	fs.IntVar(&cfg.bench.orders, "orders", 50000, "orders for the rate, `N`")
+	fs.DurationVar(&cfg.bench.spread, "spread", 10*time.Second, "how long each latency is measured, `DURATION`")
 	fs.Int32Var(&cfg.partitions, "partitions", 4, "partitions, `N`")
-	fs.Uint64Var(&cfg.seed, "seed", 1, "of the workload, `S`")
+	fs.Uint64Var(&cfg.bench.seed, "seed", 1, "of the workload, `S`")
 	fs.StringVar(&cfg.data, "data", "", "`FOLDER` for local tables; without it they are in memory")
 	fs.StringVar(&cfg.profile, "cpuprofile", "", "write a CPU profile of this process to `FILE`")
 	return cmd
+}
+
+type benchFlags struct {
+	orders int
+	spread time.Duration
+	seed   uint64
+}
+
+// measure runs the bench with orders of 3 lines on average, from 1,000 customers
+// for 10,000 products.
+func measure(ctx context.Context, s *session, c app.Config, f benchFlags, cpu func() time.Duration) (bench.Result, error) {
+	w, err := workload.New(workload.Config{Seed: f.seed, Orders: 1 << 40, Customers: 1000, Products: 10_000})
+	if err != nil {
+		return bench.Result{}, err
+	}
+	next, stop := iter.Pull(workload.Messages(w.Commands()))
+	defer stop()
+	return bench.Run(ctx, bench.Config{
+		App: c, Setup: workload.Messages(w.Setup()), Orders: next, N: f.orders, Spread: f.spread, Loads: []float64{0.1, 0.5, 0.9}, CPU: cpu,
+		Say: func(format string, args ...any) { fmt.Fprintf(s.env.Stderr, format+"\n", args...) },
+	})
+}
+
+func benchText(w io.Writer, r bench.Result) error {
+	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+	p("%.0f settled orders/s (%d orders in %.1f s), %.0f us of CPU an order, broker included", r.OrdersPerSecond, r.Orders, r.Seconds, r.CPUMicros)
+	p("%.1f records consumed and %.1f produced an order, %.0f bytes each on average", r.Consumed, r.Produced, r.RecordBytes)
+	p("bare limit: %.0f orders/s, %.0f us of CPU an order; orderlog reaches %.0f %% of it", r.Bare.OrdersPerSecond,
+		float64(r.Bare.CPU.Microseconds())/float64(r.Orders), 100*r.OfLimit)
+	rows := [][]string{{"LOAD", "ORDERS/S", "P50", "P90", "P99", "MAX"}}
+	ms := func(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }
+	for _, l := range r.Latencies {
+		rows = append(rows, []string{fmt.Sprintf("%.0f %%", l.Load*100), fmt.Sprintf("%.0f", l.Rate), ms(l.P50), ms(l.P90), ms(l.P99), ms(l.Max)})
+	}
+	p("placed to invoiced:")
+	return table(w, rows)
 }
 
 // startBroker runs `orderlog broker` as a process of its own.
