@@ -32,12 +32,12 @@ func TestVirtualTime(t *testing.T) {
 		}
 		pa, pb := start(t, conf("a-1"), counting("a", "in", "mid")).waitReady(), start(t, conf("b-1"), counting("b", "mid", "out")).waitReady()
 		began := time.Now()
-		const n, keys = 60, 7
+		const n, keys = 30, 7
 		for i := range n {
 			b.feed("in", i, 1, keys)
-			time.Sleep(5 * time.Minute) // of the bubble's clock
+			time.Sleep(2 * time.Minute) // of the bubble's clock
 		}
-		if d := time.Since(began); d < 5*time.Hour {
+		if d := time.Since(began); d < time.Hour {
 			t.Errorf("only %v passed", d)
 		}
 		pa.mustEnd()
