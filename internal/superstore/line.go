@@ -10,6 +10,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/orderlog/orderlog/processors/order"
 )
 
 // The columns that are needed.
@@ -33,9 +35,8 @@ const (
 )
 
 const (
-	maxID       = 256 - len(orderPrefix) // bytes; all prefixes are as long
-	maxNumber   = 40                     // characters
-	maxQuantity = 1_000_000_000
+	maxID     = order.MaxID - len(orderPrefix) // bytes; all prefixes are as long
+	maxNumber = 40                             // characters
 )
 
 // header tells where the columns are.
@@ -225,8 +226,8 @@ func quantity(into *int64) func(string) string {
 		if reason := number(&r)(s); reason != "" {
 			return reason
 		}
-		if !r.IsInt() || r.Sign() == 0 || r.Cmp(big.NewRat(maxQuantity, 1)) > 0 {
-			return fmt.Sprintf("%s is not a whole number from 1 to %d", strings.TrimSpace(s), maxQuantity)
+		if !r.IsInt() || r.Sign() == 0 || r.Cmp(big.NewRat(order.MaxQuantity, 1)) > 0 {
+			return fmt.Sprintf("%s is not a whole number from 1 to %d", strings.TrimSpace(s), order.MaxQuantity)
 		}
 		*into = r.Num().Int64()
 		return ""

@@ -18,7 +18,7 @@ type rows struct {
 
 	src   *bufio.Reader
 	err   error // that reading ended with, once it has
-	ahead int // line that is read next
+	ahead int   // line that is read next
 
 	text  []byte // of the row's fields, without their quotes
 	ends  []int  // of each field in text

@@ -46,7 +46,7 @@ type File struct {
 	Products  []Product // by first row
 	Customers []string  // IDs, by first row
 
-	orders []order // by time and ID
+	orders []placement // by time and ID
 	byID   map[string]int
 }
 
@@ -56,7 +56,7 @@ type Product struct {
 	Price     int64 // list price in cents
 }
 
-type order struct {
+type placement struct {
 	at, shipped int64 // Unix ms
 	body        *schemas.PlaceOrder
 }
@@ -166,7 +166,7 @@ func (b *builder) add(l line) (column, reason string) {
 	return "", ""
 }
 
-func (b *builder) conflict(o *order, l line) (column, reason string) {
+func (b *builder) conflict(o *placement, l line) (column, reason string) {
 	switch {
 	case o.body.CustomerID[len(customerPrefix):] != l.customer:
 		return colCustomerID, fmt.Sprintf("%q, but the order began with %q", shown(l.customer), shown(o.body.CustomerID[len(customerPrefix):]))
@@ -193,7 +193,7 @@ func (b *builder) order(l line) int {
 	id := orderPrefix + l.order
 	i := len(b.f.orders)
 	b.orders[id[len(orderPrefix):]] = i
-	b.f.orders = append(b.f.orders, order{
+	b.f.orders = append(b.f.orders, placement{
 		at: l.ordered, body: &schemas.PlaceOrder{OrderID: id, CustomerID: customer, Currency: currency},
 	})
 	return i
@@ -201,7 +201,7 @@ func (b *builder) order(l line) int {
 
 func (b *builder) file() *File {
 	f := b.f
-	slices.SortFunc(f.orders, func(x, y order) int {
+	slices.SortFunc(f.orders, func(x, y placement) int {
 		return cmp.Or(cmp.Compare(x.at, y.at), cmp.Compare(x.body.OrderID, y.body.OrderID))
 	})
 	f.byID = make(map[string]int, len(f.orders))
