@@ -49,8 +49,13 @@ func newProducer(ctx context.Context, id string, cfg Config, table string, impli
 	return p, nil
 }
 
-func (p *producer) begin(b *batch) error {
+// begin starts a transaction. Asking for the producer ID first gives a bound to
+// what may be due after an error, which BeginTransaction would wait for without.
+func (p *producer) begin(ctx context.Context, b *batch) error {
 	p.batch = b
+	if _, _, err := p.cl.ProducerID(ctx); err != nil {
+		return err
+	}
 	return p.cl.BeginTransaction()
 }
 

@@ -274,15 +274,15 @@ func (c *clients) batch(s *session, fs kgo.Fetches) error {
 	for i := range b.ends {
 		b.ends[i].Store(-1)
 	}
-	if err := b.prod.begin(b); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), c.p.cfg.TransactionTimeout)
+	defer cancel()
+	if err := b.prod.begin(ctx, b); err != nil {
 		return doubt{fmt.Errorf("beginning a transaction: %w", err)}
 	}
 	err := s.handle(b, fs)
 	if err != nil {
 		b.fail(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), c.p.cfg.TransactionTimeout)
-	defer cancel()
 	if err = c.commit(ctx, s, b, to); err == nil {
 		return c.committed(s, b)
 	}
