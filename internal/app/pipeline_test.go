@@ -99,6 +99,7 @@ func TestBadRecordsAreParkedAndTheRestFlows(t *testing.T) {
 	if got := w.deadLetters(); !maps.Equal(got, want) {
 		t.Errorf("dead letters %v, want %v", got, want)
 	}
+	w.quiet()
 	must(t, content.EachRecord(t.Context(), w.ClientOpts(), topics.DeadLetter, func(r *kgo.Record) error {
 		if event.Header(r, "dl_cause") == "panic" && !strings.Contains(event.Header(r, "dl_stack"), "goroutine") {
 			t.Error("the dead letter of a panic has no stack")

@@ -48,6 +48,7 @@ func newBench(s *session) *cobra.Command {
 				}
 				defer pprof.StopCPUProfile()
 			}
+			s.spareGC()
 			child, at, err := startBroker(ctx, cfg.data)
 			if err != nil {
 				return err

@@ -51,6 +51,7 @@ the end the log is asked to prove itself: exit code 1 if it cannot.`,
 			if err != nil {
 				return &usageError{err}
 			}
+			s.spareGC()
 			began := time.Now()
 			if err := a.Start(cmd.Context()); err != nil {
 				return err
