@@ -196,3 +196,24 @@ func parseVector(b []byte) (vector, error) {
 	}
 	return vector(b), nil
 }
+
+// olderThan says whether o is a later state of the row that v is of: it has seen
+// all that v has, and more. A row without a vector is of no known age.
+func (v vector) olderThan(o vector) bool {
+	if len(v) == 0 || bytes.Equal(v, o) {
+		return false
+	}
+	for rest := []byte(v); len(rest) > 0; {
+		id := [16]byte(rest)
+		n, w := binary.Uvarint(rest[16:])
+		rest = rest[16+w:]
+		for range n {
+			var e entry
+			e, rest, _ = parseEntry(rest)
+			if !o.seen(Origin{id, e.partition, e.offset, e.index}) {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -128,7 +128,6 @@ func (r *run) move(ctx context.Context) error {
 	s, err := kgo.NewGroupTransactSession(append(slices.Clone(r.client),
 		kgo.TransactionalID(r.Topic), kgo.ConsumerGroup(r.Topic), kgo.ConsumeTopics(r.in),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.RequireStableFetchOffsets(), kgo.MetadataMinAge(50*time.Millisecond), kgo.MaxBufferedRecords(100_000))...)
 	if err != nil {
 		return err
 	}

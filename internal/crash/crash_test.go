@@ -89,7 +89,7 @@ func run(t *testing.T, exe string, kills int, rng *rand.Rand) content.Content {
 	p := up(t, exe, dir)
 	defer func() { p.kill() }()
 	produce := exec.Command(exe, "produce", "--orders", strconv.Itoa(*orders), "--seed", "7",
-		"--rate", strconv.Itoa(*orders/max(5, 3**kills/2)), "--deliver", // so that the kills fall into the work
+		"--rate", strconv.Itoa(*orders/max(5, 3*kills/2)), "--deliver", // so that the kills fall into the work
 		"--brokers", p.at.Brokers[0], "--registry", p.at.Registry)
 	produce.Stderr, produce.Stdout = t.Output(), t.Output()
 	must(t, produce.Start())

@@ -30,7 +30,6 @@ type Tracker struct {
 	states  map[string]int
 	took    []time.Duration
 	last    time.Time // when the last state change was seen
-	err     error
 }
 
 type order struct {
