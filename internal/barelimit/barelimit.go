@@ -127,7 +127,7 @@ func (r *run) fill(ctx context.Context) error {
 func (r *run) move(ctx context.Context) error {
 	s, err := kgo.NewGroupTransactSession(append(slices.Clone(r.client),
 		kgo.TransactionalID(r.Topic), kgo.ConsumerGroup(r.Topic), kgo.ConsumeTopics(r.in),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))...)
 	if err != nil {
 		return err
 	}
