@@ -111,16 +111,14 @@ func (w *world) customers(c *Check) map[string]*customer {
 	}
 	for _, in := range w.creditCommands {
 		c.fail(in.lost...)
-		for id, l := range in.byCustomer {
+		for id, set := range in.byCustomer {
 			a := of(id)
 			a.unopened = false
-			for _, b := range l.set {
-				a.set = append(a.set, limit{b.Limit, b.Currency})
-			}
+			a.set = append(a.set, set...)
 		}
 	}
 	unread := map[string]bool{}
-	for _, t := range w.tails[topics.CreditTasks] {
+	for _, t := range w.inboxes[topics.CreditTasks] {
 		for _, l := range t.late {
 			if b, ok := l.body.(*schemas.RefundCredit); ok {
 				unread[b.OrderID] = true

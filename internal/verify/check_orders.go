@@ -185,18 +185,9 @@ func (w *world) stuckRecords(c *Check) {
 				len(late), w.names(topic), late[0].partition, late[0].offset, age/1000, reads[topic])))
 		}
 	}
-	for _, in := range w.orderCommands {
-		old(in.topic, in.late)
-	}
-	for _, in := range w.stockCommands {
-		old(in.topic, in.late)
-	}
-	for _, in := range w.creditCommands {
-		old(in.topic, in.late)
-	}
-	for topic, ts := range w.tails {
-		for _, t := range ts {
-			old(topic, t.late)
+	for topic, ins := range w.inboxes {
+		for _, in := range ins {
+			old(topic, in.late)
 		}
 	}
 }

@@ -199,7 +199,7 @@ type lineKey struct {
 
 func (w *world) unreadReleases() map[lineKey]bool {
 	unread := map[lineKey]bool{}
-	for _, t := range w.tails[topics.InventoryTasks] {
+	for _, t := range w.inboxes[topics.InventoryTasks] {
 		for _, l := range t.late {
 			if b, ok := l.body.(*schemas.ReleaseStock); ok {
 				unread[lineKey{b.OrderID, b.Line}] = true

@@ -128,7 +128,7 @@ func (w *world) checkEarned(c *Check, o *order, e *earned, unread bool) {
 // unreadVouchers are answers that the orders have not read yet.
 func (w *world) unreadVouchers() map[string]bool {
 	unread := map[string]bool{}
-	for _, t := range w.tails[topics.OrderReplies] {
+	for _, t := range w.inboxes[topics.OrderReplies] {
 		for _, l := range t.late {
 			if _, ok := l.body.(*schemas.VoucherGranted); ok {
 				unread[l.key] = true

@@ -25,6 +25,9 @@ var (
 	}
 )
 
+// tails say nothing once they are handled.
+var tails = []string{topics.OrderReplies, topics.InventoryTasks, topics.CreditTasks, topics.InvoicingTasks}
+
 // reads says which group reads a topic.
 var reads = map[string]string{
 	topics.OrderCommands: "order", topics.OrderReplies: "order",

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/orderlog/orderlog/schemas"
@@ -37,7 +38,7 @@ func historyFault(o *schemas.Order) string {
 			seen.count(e.Type)
 			continue
 		}
-		if !contains(next[state], s) {
+		if !slices.Contains(next[state], s) {
 			return fmt.Sprintf("%s follows %q", e.Type, state)
 		}
 		state = s
@@ -59,15 +60,6 @@ func historyFault(o *schemas.Order) string {
 func stateOf(event string) (string, bool) {
 	s, ok := strings.CutPrefix(event, "order.")
 	return s, ok && event != schemas.OrderRefused
-}
-
-func contains(all []string, one string) bool {
-	for _, s := range all {
-		if s == one {
-			return true
-		}
-	}
-	return false
 }
 
 // tally counts the entries of a timeline that are no states.

@@ -24,14 +24,20 @@ type command struct {
 type inbox struct {
 	w         *world
 	topic     string
+	apply     func(command) // nil: what is handled says nothing
 	committed int64
 	late      []command
 	lost      []Violation // neither applied nor parked
 }
 
-func newInbox(w *world, topic string) inbox { return inbox{w: w, topic: topic} }
+// inbox makes that of a topic's next partition.
+func (w *world) inbox(topic string, apply func(command)) *inbox {
+	in := &inbox{w: w, topic: topic, apply: apply}
+	w.inboxes[topic] = append(w.inboxes[topic], in)
+	return in
+}
 
-func (in *inbox) receive(r *kgo.Record, apply func(command)) error {
+func (in *inbox) add(r *kgo.Record) error {
 	c := command{pos: at(r), key: string(r.Key)}
 	var err error
 	if c.body, c.fault, err = in.body(r); err != nil {
@@ -41,7 +47,7 @@ func (in *inbox) receive(r *kgo.Record, apply func(command)) error {
 		in.late = append(in.late, c)
 		return nil
 	}
-	in.handle(c, apply)
+	in.handle(c)
 	return nil
 }
 
@@ -69,15 +75,15 @@ func (in *inbox) body(r *kgo.Record) (body any, fault string, err error) {
 	return body, "", nil
 }
 
-func (in *inbox) handle(c command, apply func(command)) {
-	if in.w.dead.has(in.w.names(in.topic), c.pos) {
+func (in *inbox) handle(c command) {
+	if in.apply == nil || in.w.dead.has(in.w.names(in.topic), c.pos) {
 		return
 	}
 	if c.fault != "" {
 		in.lose(c, c.fault)
 		return
 	}
-	apply(c)
+	in.apply(c)
 }
 
 // lose notes a command that its processor has passed, and that left no trace.
@@ -93,23 +99,19 @@ func (in *inbox) where(p pos) string {
 }
 
 // release applies what has been committed meanwhile.
-func (in *inbox) release(apply func(command)) {
+func (in *inbox) release() {
 	n := 0
 	for n < len(in.late) && in.late[n].offset < in.committed {
-		in.handle(in.late[n], apply)
+		in.handle(in.late[n])
 		n++
 	}
 	in.late = append([]command(nil), in.late[n:]...)
 }
 
 // tail is one partition of tasks or replies: only what is not handled yet.
-type tail struct {
-	w     *world
-	topic string
-	late  []command
-}
+type tail struct{ *inbox }
 
-func (t *tail) add(r *kgo.Record) error {
+func (t tail) add(r *kgo.Record) error {
 	body, err := t.w.serde.Decode(t.w.ctx, t.topic, r.Value)
 	if errors.Is(err, schemas.ErrRegistry) {
 		return err
@@ -122,17 +124,9 @@ func (t *tail) add(r *kgo.Record) error {
 	return nil
 }
 
-func (t *tail) drop(committed int64) {
-	n := 0
-	for n < len(t.late) && t.late[n].offset < committed {
-		n++
-	}
-	t.late = append([]command(nil), t.late[n:]...)
-}
-
 // orderCommands is one partition of order-commands.
 type orderCommands struct {
-	inbox
+	*inbox
 	byOrder map[string]*wishes
 	bodies  int64 // placements handled
 	again   int64 // of them, the same body again
@@ -149,9 +143,13 @@ type wishes struct {
 	cancels  int64
 }
 
-func (oc *orderCommands) add(r *kgo.Record) error { return oc.receive(r, oc.apply) }
+func newOrderCommands(w *world) *orderCommands {
+	oc := &orderCommands{byOrder: map[string]*wishes{}}
+	oc.inbox = w.inbox(topics.OrderCommands, oc.obey)
+	return oc
+}
 
-func (oc *orderCommands) apply(c command) {
+func (oc *orderCommands) obey(c command) {
 	v, ok := oc.byOrder[c.key]
 	if !ok {
 		v = &wishes{first: c.pos}

@@ -85,14 +85,14 @@ func (r *reader) readTo(ctx context.Context, c *cut, w *world, progress func(don
 	for _, topic := range slices.Concat(tables, logs) {
 		if r.next[topic] == nil {
 			r.next[topic] = slices.Clone(c.starts[topic])
-			if w.tailOnly(topic) {
+			if slices.Contains(tails, topic) {
 				r.next[topic] = slices.Clone(c.committed[topic])
 			}
 		}
 		for p, end := range c.ends[topic] {
 			total += max(end-r.next[topic][p], 0)
 			job := func() error {
-				return r.read(ctx, topic, int32(p), end, w.sink(topic, p), func(n int64) {
+				return r.read(ctx, topic, int32(p), end, w.sinks[topic][p], func(n int64) {
 					mu.Lock()
 					defer mu.Unlock()
 					done += n

@@ -22,10 +22,6 @@ type rows[T any] struct {
 	faults []Violation
 }
 
-func newRows[T any](w *world, topic string) *rows[T] {
-	return &rows[T]{w: w, topic: topic, rows: map[string]T{}}
-}
-
 func (rs *rows[T]) add(r *kgo.Record) error {
 	key := string(r.Key)
 	if len(r.Value) == 0 {
@@ -155,9 +151,7 @@ func newDeadLetters() *deadLetters {
 	return &deadLetters{parked: map[coordinates]struct{}{}, causes: map[string]int64{}}
 }
 
-type deadLetterSink struct{ *deadLetters }
-
-func (d deadLetterSink) add(r *kgo.Record) error {
+func (d *deadLetters) add(r *kgo.Record) error {
 	p, errP := strconv.ParseInt(event.Header(r, deadPartition), 10, 32)
 	o, errO := strconv.ParseInt(event.Header(r, deadOffset), 10, 64)
 	c := coordinates{event.Header(r, deadTopic), int32(p), o}

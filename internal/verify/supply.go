@@ -3,14 +3,13 @@ package verify
 import (
 	"math/big"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/orderlog/orderlog/schemas"
+	"github.com/orderlog/orderlog/topics"
 )
 
 // stockCommands is one partition of inventory-commands.
 type stockCommands struct {
-	inbox
+	*inbox
 	bySKU map[string]*supply
 }
 
@@ -20,9 +19,13 @@ type supply struct {
 	prices   []schemas.SetPrice // handled, in order
 }
 
-func (sc *stockCommands) add(r *kgo.Record) error { return sc.receive(r, sc.apply) }
+func newStockCommands(w *world) *stockCommands {
+	sc := &stockCommands{bySKU: map[string]*supply{}}
+	sc.inbox = w.inbox(topics.InventoryCommands, sc.obey)
+	return sc
+}
 
-func (sc *stockCommands) apply(c command) {
+func (sc *stockCommands) obey(c command) {
 	if fault := stockFault(c.body); fault != "" {
 		sc.lose(c, fault)
 		return
@@ -65,27 +68,23 @@ func stockFault(body any) string {
 
 // creditCommands is one partition of credit-commands.
 type creditCommands struct {
-	inbox
-	byCustomer map[string]*limits
+	*inbox
+	byCustomer map[string][]limit // as set, in order
 }
 
-// limits is what a customer's limit was set to, in order.
-type limits struct{ set []schemas.SetLimit }
+func newCreditCommands(w *world) *creditCommands {
+	cc := &creditCommands{byCustomer: map[string][]limit{}}
+	cc.inbox = w.inbox(topics.CreditCommands, cc.obey)
+	return cc
+}
 
-func (cc *creditCommands) add(r *kgo.Record) error { return cc.receive(r, cc.apply) }
-
-func (cc *creditCommands) apply(c command) {
+func (cc *creditCommands) obey(c command) {
 	b := c.body.(*schemas.SetLimit)
 	if fault := creditFault(b); fault != "" {
 		cc.lose(c, fault)
 		return
 	}
-	l, ok := cc.byCustomer[c.key]
-	if !ok {
-		l = &limits{}
-		cc.byCustomer[c.key] = l
-	}
-	l.set = append(l.set, *b)
+	cc.byCustomer[c.key] = append(cc.byCustomer[c.key], limit{b.Limit, b.Currency})
 }
 
 func creditFault(b *schemas.SetLimit) string {

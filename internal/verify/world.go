@@ -17,11 +17,14 @@ type world struct {
 	serde *schemas.Serde
 	names func(topic string) string
 
+	partitions map[string]int
+	sinks      map[string][]sink   // by topic and partition: who takes its records
+	inboxes    map[string][]*inbox // likewise, of commands, tasks and replies
+
 	orders         []*orderLog
 	orderCommands  []*orderCommands
 	stockCommands  []*stockCommands
 	creditCommands []*creditCommands
-	tails          map[string][]*tail // tasks and replies that no group has committed yet
 
 	stock    []*rows[schemas.Stock]
 	accounts []*rows[schemas.Account]
@@ -41,79 +44,37 @@ type world struct {
 }
 
 func newWorld(ctx context.Context, cfg Config, partitions map[string]int) *world {
-	w := &world{ctx: ctx, serde: cfg.Serde, tails: map[string][]*tail{}, dead: newDeadLetters()}
+	w := &world{ctx: ctx, serde: cfg.Serde, partitions: partitions, sinks: map[string][]sink{}, inboxes: map[string][]*inbox{}, dead: newDeadLetters()}
 	w.names = func(topic string) string { return topics.Prefixed(cfg.Namespace, topic) }
-	fill(&w.orders, partitions[topics.OrderTable], func(int) *orderLog { return newOrderLog(w) })
-	fill(&w.orderCommands, partitions[topics.OrderCommands], func(p int) *orderCommands {
-		return &orderCommands{inbox: newInbox(w, topics.OrderCommands), byOrder: map[string]*wishes{}}
-	})
-	fill(&w.stockCommands, partitions[topics.InventoryCommands], func(int) *stockCommands {
-		return &stockCommands{inbox: newInbox(w, topics.InventoryCommands), bySKU: map[string]*supply{}}
-	})
-	fill(&w.creditCommands, partitions[topics.CreditCommands], func(int) *creditCommands {
-		return &creditCommands{inbox: newInbox(w, topics.CreditCommands), byCustomer: map[string]*limits{}}
-	})
-	for topic := range reads {
-		if w.tailOnly(topic) {
-			var ts []*tail
-			fill(&ts, partitions[topic], func(int) *tail { return &tail{w: w, topic: topic} })
-			w.tails[topic] = ts
-		}
+	w.orders = parts(w, topics.OrderTable, newOrderLog)
+	w.orderCommands = parts(w, topics.OrderCommands, newOrderCommands)
+	w.stockCommands = parts(w, topics.InventoryCommands, newStockCommands)
+	w.creditCommands = parts(w, topics.CreditCommands, newCreditCommands)
+	for _, topic := range tails {
+		parts(w, topic, func(w *world) tail { return tail{w.inbox(topic, nil)} })
 	}
-	fill(&w.stock, partitions[topics.InventoryTable], func(int) *rows[schemas.Stock] { return newRows[schemas.Stock](w, topics.InventoryTable) })
-	fill(&w.accounts, partitions[topics.CreditTable], func(int) *rows[schemas.Account] { return newRows[schemas.Account](w, topics.CreditTable) })
-	fill(&w.series, partitions[topics.InvoicingTable], func(int) *rows[schemas.Series] { return newRows[schemas.Series](w, topics.InvoicingTable) })
-	fill(&w.grants, partitions[topics.VoucherTable], func(int) *rows[schemas.Grants] { return newRows[schemas.Grants](w, topics.VoucherTable) })
-	fill(&w.invoices, partitions[topics.Invoices], func(int) *docs[invoice] {
-		return newDocs(w, topics.Invoices, newInvoices())
-	})
-	fill(&w.vouchers, partitions[topics.Vouchers], func(int) *docs[schemas.Voucher] {
-		return newDocs(w, topics.Vouchers, newVouchers())
-	})
+	w.stock = table[schemas.Stock](w, topics.InventoryTable)
+	w.accounts = table[schemas.Account](w, topics.CreditTable)
+	w.series = table[schemas.Series](w, topics.InvoicingTable)
+	w.grants = table[schemas.Grants](w, topics.VoucherTable)
+	w.invoices = parts(w, topics.Invoices, func(w *world) *docs[invoice] { return newDocs(w, topics.Invoices, newInvoices()) })
+	w.vouchers = parts(w, topics.Vouchers, func(w *world) *docs[schemas.Voucher] { return newDocs(w, topics.Vouchers, newVouchers()) })
+	parts(w, topics.DeadLetter, func(w *world) *deadLetters { return w.dead })
 	return w
 }
 
-func fill[T any](to *[]T, n int, one func(p int) T) {
-	for p := range n {
-		*to = append(*to, one(p))
+// parts makes one part per partition of a topic, which takes its records.
+func parts[T sink](w *world, topic string, one func(*world) T) (all []T) {
+	for range w.partitions[topic] {
+		part := one(w)
+		all = append(all, part)
+		w.sinks[topic] = append(w.sinks[topic], part)
 	}
+	return all
 }
 
-// tailOnly tells of the topics that say nothing once they are handled.
-func (w *world) tailOnly(topic string) bool {
-	switch topic {
-	case topics.OrderReplies, topics.InventoryTasks, topics.CreditTasks, topics.InvoicingTasks:
-		return true
-	}
-	return false
-}
-
-func (w *world) sink(topic string, p int) sink {
-	switch topic {
-	case topics.OrderTable:
-		return w.orders[p]
-	case topics.OrderCommands:
-		return w.orderCommands[p]
-	case topics.InventoryCommands:
-		return w.stockCommands[p]
-	case topics.CreditCommands:
-		return w.creditCommands[p]
-	case topics.InventoryTable:
-		return w.stock[p]
-	case topics.CreditTable:
-		return w.accounts[p]
-	case topics.InvoicingTable:
-		return w.series[p]
-	case topics.VoucherTable:
-		return w.grants[p]
-	case topics.Invoices:
-		return w.invoices[p]
-	case topics.Vouchers:
-		return w.vouchers[p]
-	case topics.DeadLetter:
-		return deadLetterSink{w.dead}
-	}
-	return w.tails[topic][p]
+func table[T any](w *world, topic string) []*rows[T] {
+	return parts(w, topic, func(w *world) *rows[T] { return &rows[T]{w: w, topic: topic, rows: map[string]T{}} })
 }
 
 // advance takes note of a new cut, before what lies below it is read.
@@ -123,32 +84,19 @@ func (w *world) advance(c, before *cut) {
 	if before != nil {
 		w.before = before.ends
 	}
-	for p, in := range w.orderCommands {
-		in.committed = c.committed[topics.OrderCommands][p]
-	}
-	for p, in := range w.stockCommands {
-		in.committed = c.committed[topics.InventoryCommands][p]
-	}
-	for p, in := range w.creditCommands {
-		in.committed = c.committed[topics.CreditCommands][p]
+	for topic, ins := range w.inboxes {
+		for p, in := range ins {
+			in.committed = c.committed[topic][p]
+		}
 	}
 }
 
 // settle applies what was late, and is committed by now. It follows the reading
 // of dead letters and all else.
 func (w *world) settle() {
-	for _, in := range w.orderCommands {
-		in.release(in.apply)
-	}
-	for _, in := range w.stockCommands {
-		in.release(in.apply)
-	}
-	for _, in := range w.creditCommands {
-		in.release(in.apply)
-	}
-	for topic, ts := range w.tails {
-		for p, t := range ts {
-			t.drop(w.cut.committed[topic][p])
+	for _, ins := range w.inboxes {
+		for _, in := range ins {
+			in.release()
 		}
 	}
 }
@@ -208,18 +156,9 @@ func (w *world) eachOrder(f func(*order)) {
 
 // waiting counts the records that their group has not committed yet.
 func (w *world) waiting() (n int64) {
-	for _, in := range w.orderCommands {
-		n += int64(len(in.late))
-	}
-	for _, in := range w.stockCommands {
-		n += int64(len(in.late))
-	}
-	for _, in := range w.creditCommands {
-		n += int64(len(in.late))
-	}
-	for _, ts := range w.tails {
-		for _, t := range ts {
-			n += int64(len(t.late))
+	for _, ins := range w.inboxes {
+		for _, in := range ins {
+			n += int64(len(in.late))
 		}
 	}
 	for p, l := range w.orders {
