@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,7 +56,7 @@ func newBench(s *session) *cobra.Command {
 			defer child.Process.Signal(syscall.SIGTERM)
 			c := s.appConfig()
 			c.Brokers, c.Registry, c.ApplyTopics, c.Partitions, c.Dir = at.Brokers, at.Registry, true, cfg.partitions, cfg.data
-			res, err := measure(ctx, s, c, cfg.bench, func() time.Duration { return selfCPU() + processCPU(child.Process.Pid) })
+			res, err := measure(ctx, s, c, cfg.bench, func() time.Duration { return processCPU(os.Getpid()) + processCPU(child.Process.Pid) })
 			if err != nil {
 				return err
 			}
@@ -126,21 +125,14 @@ func startBroker(ctx context.Context, dir string) (*exec.Cmd, app.Addresses, err
 	if err := child.Start(); err != nil {
 		return nil, at, fmt.Errorf("starting the broker: %w", err)
 	}
-	if err := json.NewDecoder(bufio.NewReader(out)).Decode(&at); err != nil {
+	if err := json.NewDecoder(out).Decode(&at); err != nil {
 		return nil, at, errors.Join(fmt.Errorf("the broker did not start: %w", err), child.Process.Kill(), child.Wait())
 	}
 	return child, at, nil
 }
 
-func selfCPU() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// processCPU reads user and system time of a process from /proc, in ticks of 10 ms.
+// processCPU reads user and system time of a process from /proc, in ticks of
+// 10 ms. Where there is no /proc it is 0.
 func processCPU(pid int) time.Duration {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
