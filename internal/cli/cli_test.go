@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -182,6 +183,15 @@ func run(t *testing.T, env Env, args ...string) (code int, stdout, stderr string
 	env.Now, env.Rand = time.Now, rand.Reader
 	code = Main(t.Context(), args, env)
 	return code, out.String(), errs.String()
+}
+
+// allCommands lists cmd and everything below it.
+func allCommands(cmd *cobra.Command) []*cobra.Command {
+	all := []*cobra.Command{cmd}
+	for _, c := range cmd.Commands() {
+		all = append(all, allCommands(c)...)
+	}
+	return all
 }
 
 // commandLines lists every command, hidden ones too.

@@ -85,12 +85,3 @@ const docsIntro = "Every global flag is also a variable, `ORDERLOG_` and its nam
 	"Exit codes: 0 done, 1 failed, 2 wrong use. Data goes to standard output, everything\n" +
 	"else to standard error. `-o json` prints one JSON document, or one per line where the\n" +
 	"output is a stream."
-
-// allCommands lists cmd and everything below it.
-func allCommands(cmd *cobra.Command) []*cobra.Command {
-	all := []*cobra.Command{cmd}
-	for _, c := range cmd.Commands() {
-		all = append(all, allCommands(c)...)
-	}
-	return all
-}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 )
 
@@ -27,23 +28,16 @@ func parseMoney(s string) (int64, error) {
 	return n*100 + c, nil
 }
 
-// digits is stricter than strconv: no sign, no underscore, no space.
+// digits reads a number that is not negative.
 func digits(s string) (int64, error) {
-	if s == "" {
-		return 0, errors.New("digits are missing")
+	n, err := strconv.ParseUint(s, 10, 63)
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return 0, errors.New("too many digits")
+	case err != nil:
+		return 0, errors.New("want digits and nothing else")
 	}
-	var n int64
-	for _, r := range s {
-		if r < '0' || r > '9' {
-			return 0, fmt.Errorf("%q is not a digit", r)
-		}
-		d := int64(r - '0')
-		if n > (math.MaxInt64-d)/10 {
-			return 0, errors.New("too many digits")
-		}
-		n = n*10 + d
-	}
-	return n, nil
+	return int64(n), nil
 }
 
 // money shows minor units as a decimal amount.

@@ -18,23 +18,22 @@ func (s *session) json() bool { return s.set.output == outputJSON }
 
 // show prints v as one JSON document where that is asked for, else calls text.
 func (s *session) show(v any, text func(w io.Writer) error) error {
-	if !s.json() {
-		return text(s.env.Stdout)
-	}
-	enc := json.NewEncoder(s.env.Stdout)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	return s.write(v, "  ", text)
 }
 
 // line prints v as one line of a JSON stream where that is asked for, else calls
 // text.
 func (s *session) line(v any, text func(w io.Writer) error) error {
+	return s.write(v, "", text)
+}
+
+func (s *session) write(v any, indent string, text func(w io.Writer) error) error {
 	if !s.json() {
 		return text(s.env.Stdout)
 	}
 	enc := json.NewEncoder(s.env.Stdout)
 	enc.SetEscapeHTML(false)
+	enc.SetIndent("", indent)
 	return enc.Encode(v)
 }
 

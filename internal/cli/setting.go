@@ -127,12 +127,7 @@ func settingNames(root *cobra.Command) []string {
 	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { seen[f.Name] = true })
 	visit(root)
 	delete(seen, configFlag)
-	var names []string
-	for n := range seen {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return names
+	return sorted(seen)
 }
 
 // readConfig finds the settings file. Only one that was asked for must exist.

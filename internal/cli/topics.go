@@ -113,15 +113,7 @@ func newTopicsPlan(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.show(changes, func(w io.Writer) error {
-				for _, c := range changes {
-					fmt.Fprintln(w, c)
-				}
-				if len(changes) == 0 {
-					fmt.Fprintln(w, "nothing to do: every topic is as the catalogue says")
-				}
-				return nil
-			})
+			return s.showChanges("", changes)
 		},
 	}
 	f.add(cmd)
@@ -164,22 +156,20 @@ that were written; it says what it left undone and why.`,
 				return err
 			}
 			defer adm.Close()
-			applyErr := topicplan.Apply(cmd.Context(), adm, changes)
-			return s.applied(changes, applyErr)
+			if err := topicplan.Apply(cmd.Context(), adm, changes); err != nil {
+				return hinted(err, "`orderlog topics plan` shows what is left")
+			}
+			return s.showChanges("done: ", changes)
 		},
 	}
 	f.add(cmd)
 	return cmd
 }
 
-// applied shows what was done; what was not is in err.
-func (s *session) applied(changes []topicplan.Change, err error) error {
-	if err != nil {
-		return hinted(err, "`orderlog topics plan` shows what is left")
-	}
+func (s *session) showChanges(before string, changes []topicplan.Change) error {
 	return s.show(changes, func(w io.Writer) error {
 		for _, c := range changes {
-			fmt.Fprintln(w, "done:", c)
+			fmt.Fprintf(w, "%s%v\n", before, c)
 		}
 		if len(changes) == 0 {
 			fmt.Fprintln(w, "nothing to do: every topic is as the catalogue says")
