@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,8 +23,7 @@ import (
 
 // App is one process of orderlog.
 type App struct {
-	cfg    Config
-	parked *graph.Parked
+	cfg Config
 
 	mu     sync.Mutex
 	stops  []func() error // last in, first out
@@ -48,36 +48,26 @@ func New(cfg Config) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &App{cfg: cfg, parked: graph.NewParked(), procs: map[string]*kgoka.Processor{}, failed: make(chan error, 1)}, nil
+	return &App{cfg: cfg, procs: map[string]*kgoka.Processor{}, failed: make(chan error, 1)}, nil
 }
 
 // Start returns when every processor has its partitions, has recovered its
 // tables and consumes. On an error, what was started is stopped again.
-func (a *App) Start(ctx context.Context) (err error) {
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, a.Stop())
-		}
-	}()
-	for _, step := range []func(context.Context) error{a.connect, a.prepare, a.run, a.waitReady} {
-		if err := step(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+func (a *App) Start(ctx context.Context) error {
+	return a.steps(ctx, a.connect, a.prepare, a.run, a.waitReady)
 }
 
 // StartPlatform starts what the processors stand on, and no processor.
-func (a *App) StartPlatform(ctx context.Context) (err error) {
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, a.Stop())
+func (a *App) StartPlatform(ctx context.Context) error { return a.steps(ctx, a.connect, a.prepare) }
+
+// steps stops everything again if one fails.
+func (a *App) steps(ctx context.Context, steps ...func(context.Context) error) error {
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return errors.Join(err, a.Stop())
 		}
-	}()
-	if err := a.connect(ctx); err != nil {
-		return err
 	}
-	return a.prepare(ctx)
+	return nil
 }
 
 // Stop ends everything in reverse order: processors finish their transaction,
@@ -88,8 +78,8 @@ func (a *App) Stop() error {
 	a.stops = nil
 	a.mu.Unlock()
 	var errs []error
-	for i := len(stops) - 1; i >= 0; i-- {
-		errs = append(errs, stops[i]())
+	for _, stop := range slices.Backward(stops) {
+		errs = append(errs, stop())
 	}
 	return errors.Join(errs...)
 }
@@ -106,9 +96,6 @@ func (a *App) Serde() *schemas.Serde { return a.serde }
 
 // ClientOpts reach the brokers, once started.
 func (a *App) ClientOpts() []kgo.Opt { return a.client }
-
-// Parked counts dead letters by processor and cause.
-func (a *App) Parked() map[[2]string]int64 { return a.parked.Counts() }
 
 // Stats returns the runtime's counters by processor.
 func (a *App) Stats() map[string]kgoka.Stats {
@@ -188,7 +175,7 @@ func (a *App) topics(ctx context.Context, adm *kadm.Client) error {
 }
 
 func (a *App) run(ctx context.Context) error {
-	env := graph.Env{Namespace: a.cfg.Namespace, Serde: a.serde, Log: a.cfg.Log, Parked: a.parked, BeforeDecide: a.cfg.BeforeDecide}
+	env := graph.Env{Namespace: a.cfg.Namespace, Serde: a.serde, Log: a.cfg.Log, BeforeDecide: a.cfg.BeforeDecide}
 	for _, r := range processors.All(a.cfg.Rules) {
 		if !a.wanted(r.Name()) {
 			continue
@@ -206,15 +193,7 @@ func (a *App) run(ctx context.Context) error {
 }
 
 func (a *App) wanted(name string) bool {
-	if len(a.cfg.Processors) == 0 {
-		return true
-	}
-	for _, p := range a.cfg.Processors {
-		if p == name {
-			return true
-		}
-	}
-	return false
+	return len(a.cfg.Processors) == 0 || slices.Contains(a.cfg.Processors, name)
 }
 
 func (a *App) runtime(group string) kgoka.Config {

@@ -20,7 +20,6 @@ type Env struct {
 	Namespace string         // prefix of topics and groups
 	Serde     *schemas.Serde // wire format
 	Log       *slog.Logger
-	Parked    *Parked // counts dead letters; shared by all rules
 
 	// BeforeDecide, if set, runs before each Decide: a test's way to make a rule
 	// panic on one record.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -27,6 +28,8 @@ type handler[S any] struct {
 	zero  []byte            // what a row that is not there would be written as
 	names map[string]string // catalogue topic -> name on the cluster
 	from  string            // ce_source of what it writes
+
+	parked sync.Map // causes of dead letters that were logged
 }
 
 func newHandler[S any](p flow.Processor[S], env Env) *handler[S] {

@@ -2,9 +2,7 @@ package graph
 
 import (
 	"errors"
-	"maps"
 	"strconv"
-	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -63,33 +61,8 @@ func (h *handler[S]) park(c kgoka.Context, rec *kgo.Record, cause, detail, stack
 	add(HeaderStack, stack)
 	c.EmitRecord(h.names[topics.DeadLetter], string(rec.Key), rec.Value, hs)
 
-	if h.env.Parked.add(h.p.Name, cause) {
-		h.env.Log.Warn("record parked in dead-letter; further ones of this cause are only counted",
+	if _, again := h.parked.LoadOrStore(cause, true); !again {
+		h.env.Log.Warn("record parked in dead-letter; further ones of this cause are not logged",
 			"group", c.Group(), "cause", cause, "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "error", detail)
 	}
-}
-
-// Parked counts what went to dead-letter. It is safe for concurrent use; its
-// numbers are of this process's attempts, the topic itself is the truth.
-type Parked struct {
-	mu sync.Mutex
-	n  map[[2]string]int64
-}
-
-// NewParked returns an empty count.
-func NewParked() *Parked { return &Parked{n: map[[2]string]int64{}} }
-
-func (p *Parked) add(processor, cause string) (first bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	k := [2]string{processor, cause}
-	p.n[k]++
-	return p.n[k] == 1
-}
-
-// Counts returns the number per {processor, cause}.
-func (p *Parked) Counts() map[[2]string]int64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return maps.Clone(p.n)
 }
