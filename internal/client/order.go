@@ -126,14 +126,7 @@ func (c *Client) WatchOrder(ctx context.Context, id string, each func(*schemas.O
 	if err != nil {
 		return err
 	}
-	span.To = nil
-	return span.Read(ctx, c.cfg.Opts, func(r *kgo.Record) (bool, error) {
-		if string(r.Key) != id || !hasRow(r) {
-			return true, nil
-		}
-		o, err := c.order(ctx, r)
-		return err != nil || each(o), err
-	})
+	return c.watch(ctx, span, func(key string) bool { return key == id }, each)
 }
 
 // WatchOrders is WatchOrder for all orders.
@@ -142,9 +135,13 @@ func (c *Client) WatchOrders(ctx context.Context, each func(*schemas.Order) (mor
 	if err != nil {
 		return err
 	}
+	return c.watch(ctx, span, func(string) bool { return true }, each)
+}
+
+func (c *Client) watch(ctx context.Context, span Span, wanted func(key string) bool, each func(*schemas.Order) bool) error {
 	span.To = nil
 	return span.Read(ctx, c.cfg.Opts, func(r *kgo.Record) (bool, error) {
-		if !hasRow(r) {
+		if !hasRow(r) || !wanted(string(r.Key)) {
 			return true, nil
 		}
 		o, err := c.order(ctx, r)

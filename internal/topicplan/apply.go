@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -103,11 +102,7 @@ func waitForLeaders(ctx context.Context, adm *kadm.Client, expect map[string]int
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaderWait)
 	defer cancel()
-	names := make([]string, 0, len(expect))
-	for name := range expect {
-		names = append(names, name)
-	}
-	slices.Sort(names)
+	names := sortedKeys(expect)
 	for {
 		details, err := adm.ListTopics(uncached(ctx), names...)
 		var missing string

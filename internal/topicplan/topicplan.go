@@ -6,6 +6,7 @@ package topicplan
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -259,11 +260,4 @@ func isUnknown(err error) bool { return err == kerr.UnknownTopicOrPartition }
 
 func itoa(n int32) string { return strconv.Itoa(int(n)) }
 
-func sortedKeys(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
