@@ -1,6 +1,6 @@
 // Package topics is the catalogue: every topic of orderlog, what its key is, how
 // it is cleaned up and which records may stand on it. It creates nothing;
-// internal/cli and internal/app compare it with a cluster.
+// internal/topicplan compares it with a cluster.
 package topics
 
 import "time"
@@ -44,16 +44,16 @@ type Topic struct {
 // All returns the catalogue, in the order in which an order meets the topics.
 func All() []Topic {
 	return []Topic{
-		{Name: OrderCommands, Key: "order", Retention: 7 * day, External: true, WrittenBy: "gateway, CLI, any Kafka client",
+		{Name: OrderCommands, Key: "order", Retention: 7 * day, External: true, WrittenBy: "CLI, any Kafka client",
 			Records: []string{"PlaceOrder", "DeliverOrder", "CancelOrder"}},
 		{Name: OrderTable, Key: "order", Compact: true, MinLag: 7 * day, WrittenBy: "order", Records: []string{"Order"}},
-		{Name: OrderReplies, Key: "order", Retention: 30 * day, WrittenBy: "inventory, credit, invoicing, voucher, calendar",
+		{Name: OrderReplies, Key: "order", Retention: 30 * day, WrittenBy: "inventory, credit, invoicing, voucher",
 			Records: []string{"StockReserved", "StockRefused", "CreditCharged", "CreditRefused", "InvoiceIssued", "VoucherGranted", "ExpireOrder"}},
 		{Name: InventoryTasks, Key: "sku", Retention: 30 * day, WrittenBy: "order", Records: []string{"ReserveStock", "ReleaseStock"}},
-		{Name: InventoryCommands, Key: "sku", Retention: Forever, External: true, WrittenBy: "gateway, CLI", Records: []string{"SetPrice", "ReceiveStock"}},
+		{Name: InventoryCommands, Key: "sku", Retention: Forever, External: true, WrittenBy: "CLI, any Kafka client", Records: []string{"SetPrice", "ReceiveStock"}},
 		{Name: InventoryTable, Key: "sku", Compact: true, WrittenBy: "inventory", Records: []string{"Stock"}},
 		{Name: CreditTasks, Key: "customer", Retention: 30 * day, WrittenBy: "order", Records: []string{"ChargeCredit", "RefundCredit"}},
-		{Name: CreditCommands, Key: "customer", Retention: Forever, External: true, WrittenBy: "gateway, CLI", Records: []string{"SetLimit"}},
+		{Name: CreditCommands, Key: "customer", Retention: Forever, External: true, WrittenBy: "CLI, any Kafka client", Records: []string{"SetLimit"}},
 		{Name: CreditTable, Key: "customer", Compact: true, WrittenBy: "credit", Records: []string{"Account"}},
 		{Name: InvoicingTasks, Key: "series", Retention: 30 * day, WrittenBy: "order", Records: []string{"IssueInvoice"}},
 		{Name: InvoicingTable, Key: "series", Compact: true, WrittenBy: "invoicing", Records: []string{"Series"}},

@@ -98,7 +98,7 @@ func (w *world) record(m flow.Message) *kgo.Record {
 	m.ID = flow.NewID("evt", m.At, fmt.Sprint("test ", w.sent), 0)
 	v, err := w.Serde().Encode(nil, m.Topic, m.Body)
 	must(w.t, err)
-	return &kgo.Record{Topic: m.Topic, Key: []byte(m.Key), Value: v, Headers: event.Headers(m)}
+	return &kgo.Record{Topic: m.Topic, Key: []byte(m.Key), Value: v, Headers: event.Append(nil, event.DefaultSource, event.Avro, m)}
 }
 
 func (w *world) send(ms ...flow.Message) {

@@ -114,7 +114,7 @@ func orderRecord(serde *schemas.Serde, o *schemas.Order) *kgo.Record {
 	if err != nil {
 		panic(err)
 	}
-	return &kgo.Record{Topic: topics.OrderTable, Key: []byte(o.OrderID), Value: value, Headers: event.Headers(flow.Message{
+	return &kgo.Record{Topic: topics.OrderTable, Key: []byte(o.OrderID), Value: value, Headers: event.Append(nil, event.DefaultSource, event.Avro, flow.Message{
 		ID: "evt_" + o.OrderID, Type: "order." + o.State, At: o.ChangedAt, Correlation: o.OrderID})}
 }
 

@@ -33,21 +33,11 @@ const (
 	JSON = "application/json"
 )
 
-// DefaultSource is the ce_source of records that Headers describes.
+// DefaultSource is the ce_source of what has no other.
 const DefaultSource = "/orderlog"
 
-// spare is room for headers that others append: origin, applied, traceparent.
-const spare = 3
-
-// Headers describes m, an Avro record made by this program. Empty correlation
-// and causation are left out. The result has room for a few more headers and
-// belongs to the caller.
-func Headers(m flow.Message) []kgo.RecordHeader {
-	return Append(make([]kgo.RecordHeader, 0, 8+spare), DefaultSource, Avro, m)
-}
-
-// Append adds the headers of m to dst; an empty content type is left out. All
-// values share one allocation.
+// Append adds the headers of m to dst. Empty correlation, causation and content
+// type are left out. All values share one allocation.
 func Append(dst []kgo.RecordHeader, source, contentType string, m flow.Message) []kgo.RecordHeader {
 	const timeLen = len("2006-01-02T15:04:05.000Z")
 	p := packer{
