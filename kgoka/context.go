@@ -135,7 +135,11 @@ func (c *call) put(value []byte, headers []kgo.RecordHeader) {
 	}
 	c.row, c.loaded, c.written = r, true, true
 	c.table.set(c.Key(), r)
-	c.log(c.Key(), c.rec.Key, value, hs)
+	raw := c.rec.Key
+	if raw == nil {
+		raw = []byte{} // a compacted topic takes no record without a key
+	}
+	c.log(c.Key(), raw, value, hs)
 }
 
 func (c *call) EmitRecord(topic, key string, value []byte, headers []kgo.RecordHeader) {
@@ -258,4 +262,6 @@ func (c *call) Fail(err error) {
 
 func (c *call) DeferCommit() func(error) { c.Fail(errDefer); return nil }
 
-func (c *call) Context() context.Context { return c.carrier.Context() }
+// Context ends when the partition is given up, and when Run shall end: a callback
+// that waits for something gives up then, with Fail.
+func (c *call) Context() context.Context { return c.work }

@@ -39,6 +39,8 @@ type session struct {
 	g      *group
 	ctx    context.Context
 	cancel context.CancelFunc
+	work   context.Context // of callbacks: ends with ctx, and when Run shall end
+	leave  func() bool     // forgets that Run may end
 	assign map[string][]int32
 	member string
 	gen    int32
@@ -105,6 +107,9 @@ func (s *session) setup(ctx context.Context) error {
 	p := s.g.p
 	p.setContext(s.ctx)
 	defer p.setContext(ctx)
+	var end context.CancelFunc
+	s.work, end = context.WithCancel(s.ctx)
+	s.leave = context.AfterFunc(ctx, end)
 	stop := context.AfterFunc(ctx, s.cancel)
 	err := s.g.h.Setup(s)
 	stop()
@@ -116,6 +121,7 @@ func (s *session) setup(ctx context.Context) error {
 		return err
 	}
 	for _, pt := range s.parts {
+		pt.work = s.work
 		if p.tableTopic != "" {
 			if pt.table = p.joined(p.tableTopic, pt.num); pt.table == nil {
 				return errors.New("goka set up no table")
@@ -148,6 +154,7 @@ func (s *session) teardown() error {
 	}
 	s.running.Wait()
 	if s.up {
+		s.leave()
 		s.err = s.g.h.Cleanup(s)
 	}
 	return s.err

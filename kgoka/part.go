@@ -1,6 +1,7 @@
 package kgoka
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -51,6 +52,7 @@ type part struct {
 	num     int32
 	guard   bool // compare origins with the row's vector
 	table   *table
+	work    context.Context
 	outputs map[string]goka.Codec
 	claims  map[string]*claim
 
@@ -65,10 +67,7 @@ type part struct {
 	nIn, nOut, nSkipped int64 // of this batch
 }
 
-// add takes records of one topic; the loop calls it before run.
-func (pt *part) add(c chunk) { pt.chunks = append(pt.chunks, c) }
-
-// run handles what was added. It returns early if the batch is lost.
+// run handles the chunks that the loop has put there. It returns early if the batch is lost.
 func (pt *part) run(ctx goka.Context) {
 	slices.SortStableFunc(pt.chunks, func(a, b chunk) int { return strings.Compare(a.topic, b.topic) })
 	c := &pt.call

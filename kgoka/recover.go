@@ -153,6 +153,11 @@ type reading struct {
 func (rd *reading) deliver(fp kgo.FetchTopicPartition) {
 	rd.mu.Lock()
 	defer rd.mu.Unlock()
+	select {
+	case <-rd.gone: // and so are the channels
+		return
+	default:
+	}
 	if fp.Err != nil && !passing(fp.Err) {
 		select {
 		case rd.errs <- &sarama.ConsumerError{Topic: fp.Topic, Partition: fp.Partition, Err: fp.Err}:
@@ -160,11 +165,6 @@ func (rd *reading) deliver(fp kgo.FetchTopicPartition) {
 		}
 	}
 	for _, rec := range fp.Records {
-		select {
-		case <-rd.gone:
-			return
-		default:
-		}
 		select {
 		case rd.msgs <- rd.r.message(rec):
 		case <-rd.gone:

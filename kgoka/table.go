@@ -251,8 +251,21 @@ func (t *table) Set(key string, value []byte) error {
 		if r, err = decodeRow(value); err != nil {
 			return err
 		}
+		if stale, err := t.stale(key, r); err != nil || stale {
+			return err
+		}
 	}
 	return t.apply(key, r)
+}
+
+// stale says whether r is an earlier state than the row at hand: a log may repeat
+// a row behind a newer one.
+func (t *table) stale(key string, r row) (bool, error) {
+	if len(r.vec) == 0 {
+		return false, nil
+	}
+	have, err := t.committed([]byte(key))
+	return r.vec.olderThan(have.vec), err
 }
 
 func (t *table) Delete(key string) error { return t.apply(key, row{}) }
