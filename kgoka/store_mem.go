@@ -3,8 +3,6 @@ package kgoka
 import (
 	"maps"
 	"slices"
-	"sort"
-	"strings"
 	"sync"
 
 	"github.com/lovoo/goka/storage"
@@ -57,7 +55,7 @@ func (s *memStore) iterate(start, limit []byte) (storage.Iterator, error) {
 			it.rows[k] = r
 		}
 	}
-	it.keys = slices.SortedFunc(maps.Keys(it.rows), strings.Compare)
+	it.keys = slices.Sorted(maps.Keys(it.rows))
 	return it, nil
 }
 
@@ -74,6 +72,7 @@ func (i *sliceIterator) Value() ([]byte, error) { return i.rows[i.keys[i.at]].va
 func (i *sliceIterator) Release()               {}
 
 func (i *sliceIterator) Seek(key []byte) bool {
-	i.at = sort.SearchStrings(i.keys, string(key)) - 1
+	i.at, _ = slices.BinarySearch(i.keys, string(key))
+	i.at-- // goka calls Next after Seek
 	return i.at+1 < len(i.keys)
 }

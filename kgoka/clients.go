@@ -1,0 +1,232 @@
+package kgoka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// clients is what a group consumes and produces with, until there is a doubt.
+type clients struct {
+	*group
+	prods  [2]*producer
+	turn   int
+	cl     *kgo.Client
+	next   chan *session // the last assignment, until the loop takes it
+	cur    *session      // owned by the client's callbacks, as is member
+	member *kgo.Client   // cl, which a callback may come too early to see
+	tries  int           // aborts since the last commit
+	stuck  chan error    // an error of the group that joining again does not mend
+}
+
+// doubt marks an error after which it is not known what the broker holds, or
+// that it holds against these clients. New ones find out: taking over the
+// transactional IDs ends what was open, the group knows the offsets and the
+// changelogs know the rows.
+type doubt struct{ error }
+
+func (d doubt) Unwrap() error { return d.error }
+
+// Consume runs until ctx ends or an error is there to stay.
+func (g *group) Consume(ctx context.Context, topics []string, h sarama.ConsumerGroupHandler) error {
+	g.h = h
+	var wait time.Duration
+	for ctx.Err() == nil {
+		before := g.p.count.in.Load()
+		err := g.live(ctx, topics)
+		if ctx.Err() != nil && (!errors.As(err, new(failure)) || errors.Is(err, context.Canceled)) {
+			return nil
+		}
+		if !errors.As(err, new(doubt)) {
+			g.p.setFatal(err)
+			return err
+		}
+		if g.p.count.in.Load() > before {
+			wait = 0
+		}
+		wait = min(max(2*wait, 100*time.Millisecond), 5*time.Second)
+		g.p.count.rebuilds.Add(1)
+		g.p.cfg.Log.Warn("making new clients", "error", err, "after", wait)
+		pause(ctx, wait)
+	}
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// live consumes with one set of clients.
+func (g *group) live(ctx context.Context, topics []string) error {
+	c := &clients{group: g, next: make(chan *session, 1), stuck: make(chan error, 1)}
+	defer c.close()
+	if err := c.connect(ctx, topics); err != nil {
+		if passing(err) {
+			return doubt{err}
+		}
+		return err
+	}
+	for {
+		var s *session
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-c.stuck:
+			return err
+		case s = <-c.next:
+		}
+		err := s.setup(ctx)
+		if err == nil && !s.ended() {
+			g.p.serve(s)
+			err = c.consume(ctx, s)
+			g.p.serve(nil)
+		}
+		if down := s.teardown(); err == nil && ctx.Err() == nil {
+			err = down
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// connect takes over the transactional IDs and then joins the group.
+func (c *clients) connect(ctx context.Context, topics []string) (err error) {
+	p := c.p
+	implicit, err := implicitOffsets(ctx, p.adm)
+	if err != nil {
+		return err
+	}
+	for i := range c.prods {
+		id := fmt.Sprintf("%s-%d", p.cfg.TxnID, i)
+		if c.prods[i], err = newProducer(ctx, id, p.cfg, p.tableTopic, implicit, p.clientOpts("producer")); err != nil {
+			return err
+		}
+	}
+	ts, err := topicIDs(ctx, p.adm, topics...)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.npart = len(ts[topics[0]].Partitions)
+	p.mu.Unlock()
+	c.cl, err = kgo.NewClient(append(p.clientOpts("consumer"),
+		kgo.ConsumerGroup(p.group), kgo.ConsumeTopics(topics...),
+		kgo.Balancers(kgo.RangeBalancer()), // gives equal partitions of all topics to the same member
+		kgo.BlockRebalanceOnPoll(), kgo.DisableAutoCommit(),
+		kgo.SessionTimeout(p.cfg.SessionTimeout), kgo.HeartbeatInterval(p.cfg.SessionTimeout/5),
+		kgo.RebalanceTimeout(p.cfg.RebalanceTimeout),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.WithHooks(c), kgo.OnPartitionsAssigned(c.assigned), kgo.AdjustFetchOffsetsFn(c.fetched),
+		kgo.OnPartitionsRevoked(c.revoked), kgo.OnPartitionsLost(c.revoked))...)
+	return err
+}
+
+// close leaves the group and ends the clients. A broker that is away is not
+// waited for: it will notice by itself.
+func (c *clients) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), c.p.cfg.SessionTimeout)
+	defer cancel()
+	if c.cl != nil {
+		c.cl.AllowRebalance()
+		_ = c.cl.LeaveGroupContext(ctx)
+		c.cl.CloseAllowingRebalance()
+	}
+	if c.cur != nil {
+		_ = c.cur.teardown()
+	}
+	for _, p := range c.prods {
+		if p != nil {
+			p.cl.Close()
+		}
+	}
+}
+
+// The group's callbacks. A session is offered to the loop only once the group's
+// offsets are stable: before, a predecessor could still commit between the
+// recovery of a table and the first record.
+
+func (c *clients) assigned(_ context.Context, cl *kgo.Client, m map[string][]int32) {
+	c.member = cl
+	for _, nums := range m {
+		if len(nums) > 0 {
+			return // fetched follows
+		}
+	}
+	c.offer(nil)
+}
+
+// fetched also makes every offset exact and takes its epoch away: what the client
+// must look up first, it adds to its fetches one long poll later.
+func (c *clients) fetched(ctx context.Context, offs map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	assign := map[string][]int32{}
+	var starts kadm.ListedOffsets
+	for topic, parts := range offs {
+		for num, o := range parts {
+			assign[topic] = append(assign[topic], num)
+			at := o.EpochOffset().Offset
+			if at < 0 {
+				if starts == nil {
+					var err error
+					if starts, err = kadm.NewClient(c.p.adm).ListStartOffsets(ctx, slices.Collect(maps.Keys(offs))...); err != nil {
+						return nil, err
+					}
+				}
+				first, ok := starts.Lookup(topic, num)
+				if !ok || first.Err != nil {
+					continue // left to the client
+				}
+				at = first.Offset
+			}
+			parts[num] = kgo.NewOffset().At(at)
+		}
+	}
+	c.offer(assign)
+	return offs, nil
+}
+
+func (c *clients) offer(assign map[string][]int32) {
+	if c.cur != nil {
+		_ = c.cur.teardown()
+	}
+	member, gen := c.member.GroupMetadata()
+	c.cur = newSession(c.group, assign, member, gen)
+	select {
+	case <-c.next: // nobody took it
+	default:
+	}
+	c.next <- c.cur
+}
+
+func (c *clients) revoked(context.Context, *kgo.Client, map[string][]int32) {
+	if c.cur != nil {
+		if err := c.cur.teardown(); err != nil {
+			c.p.cfg.Log.Warn("ending a session", "error", err)
+		}
+		c.cur = nil
+	}
+}
+
+// OnGroupManageError is the client's hook for errors of the group. It joins again
+// after any; some come back each time.
+func (c *clients) OnGroupManageError(err error) {
+	c.p.cfg.Log.Debug("group session ended", "error", err)
+	if errors.Is(err, kerr.InvalidSessionTimeout) || errors.Is(err, kerr.InconsistentGroupProtocol) || lasting(err) {
+		select {
+		case c.stuck <- fmt.Errorf("joining group %q: %w", c.p.group, err):
+		default:
+		}
+	}
+}
