@@ -18,7 +18,8 @@ import (
 	"github.com/orderlog/orderlog/topics"
 )
 
-// maxRecord is the largest value, in bytes, that a rule is shown.
+// maxRecord is the largest value, in bytes, from outside that a rule is shown.
+// What rules make of it may be larger.
 const maxRecord = 256 << 10
 
 type handler[S any] struct {
@@ -56,7 +57,8 @@ func (h *handler[S]) handle(c kgoka.Context, in topics.Topic) {
 	old := c.Row()
 	var row S
 	if old != nil {
-		if err := h.env.Serde.DecodeInto(c.Context(), h.table, old, &row); err != nil {
+		err := h.waiting(c, h.table, func(ctx context.Context) error { return h.env.Serde.DecodeInto(ctx, h.table, old, &row) })
+		if err != nil {
 			c.Fail(fmt.Errorf("row %q of %s: %w", m.Key, h.table, err)) // our own table: not for a dead letter
 			return
 		}
@@ -74,14 +76,17 @@ func (h *handler[S]) handle(c kgoka.Context, in topics.Topic) {
 // body decodes the value into m.Body and checks that it belongs here.
 func (h *handler[S]) body(c kgoka.Context, rec *kgo.Record, in topics.Topic, m *flow.Message) (err error) {
 	switch {
-	case len(rec.Value) > maxRecord:
+	case in.External && len(rec.Value) > maxRecord:
 		return parkErr{"oversized", fmt.Sprintf("value of %d bytes, at most %d are read", len(rec.Value), maxRecord)}
 	case in.External && event.IsJSON(rec):
 		if m.Body, err = schemas.DecodeJSON(m.Type, rec.Value); err == nil {
 			err = schemas.Allowed(in.Name, m.Body)
 		}
 	default:
-		m.Body, err = h.decodeWaiting(c, in.Name, rec.Value)
+		err = h.waiting(c, in.Name, func(ctx context.Context) error {
+			m.Body, err = h.env.Serde.Decode(ctx, in.Name, rec.Value)
+			return err
+		})
 	}
 	if err != nil {
 		return err
@@ -98,18 +103,19 @@ func (h *handler[S]) body(c kgoka.Context, rec *kgo.Record, in topics.Topic, m *
 	return nil
 }
 
-// decodeWaiting waits for a registry that is away: the record is not at fault.
-func (h *handler[S]) decodeWaiting(c kgoka.Context, topic string, value []byte) (any, error) {
+// waiting decodes, and waits for a registry that is away: the record is not at
+// fault. It may take longer than a transaction lasts; then the batch is repeated.
+func (h *handler[S]) waiting(c kgoka.Context, topic string, decode func(context.Context) error) error {
 	ctx := c.Context()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		body, err := h.env.Serde.Decode(ctx, topic, value)
+		err := decode(ctx)
 		if !errors.Is(err, schemas.ErrRegistry) {
-			return body, err
+			return err
 		}
 		h.env.Log.Warn("schema registry is away, waiting", "group", h.p.Name, "topic", topic, "error", err, "retry_in", wait)
 		if !pause(ctx, wait) {
 			c.Fail(ctx.Err())
-			return nil, err
+			return err
 		}
 	}
 }

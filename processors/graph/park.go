@@ -11,7 +11,7 @@ import (
 )
 
 // Headers of a record on dead-letter, beside those of the original record.
-// Value and key are the original's, byte for byte.
+// Value and key are the original's, byte for byte, unless HeaderCut says otherwise.
 const (
 	HeaderTopic     = "dl_topic"
 	HeaderPartition = "dl_partition"
@@ -22,7 +22,20 @@ const (
 	HeaderError     = "dl_error"
 	HeaderStack     = "dl_stack"  // of a rule that panicked
 	HeaderOrigin    = "dl_origin" // the original's own origin header
+	HeaderCut       = "dl_cut"    // the original value's length, where only its beginning is kept
 )
+
+// maxParked is how large a dead letter may be, in bytes. A larger one might not
+// be taken by the broker, and its partition would stand still.
+const maxParked = 900_000
+
+func size(key []byte, hs []kgo.RecordHeader) int {
+	n := len(key)
+	for _, h := range hs {
+		n += len(h.Key) + len(h.Value) + 10
+	}
+	return n
+}
 
 // parkErr is why a record goes to dead-letter.
 type parkErr struct{ cause, detail string }
@@ -59,7 +72,12 @@ func (h *handler[S]) park(c kgoka.Context, rec *kgo.Record, cause, detail, stack
 	add(HeaderCause, cause)
 	add(HeaderError, detail)
 	add(HeaderStack, stack)
-	c.EmitRecord(h.names[topics.DeadLetter], string(rec.Key), rec.Value, hs)
+	value := rec.Value
+	if room := max(0, maxParked-size(rec.Key, hs)); len(value) > room {
+		add(HeaderCut, strconv.Itoa(len(value)))
+		value = value[:room]
+	}
+	c.EmitRecord(h.names[topics.DeadLetter], string(rec.Key), value, hs)
 
 	if _, again := h.parked.LoadOrStore(cause, true); !again {
 		h.env.Log.Warn("record parked in dead-letter; further ones of this cause are not logged",
