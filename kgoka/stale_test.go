@@ -1,7 +1,9 @@
 package kgoka
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -72,4 +74,36 @@ func TestNullKey(t *testing.T) {
 	if len(rows) != 1 || rows[0].Key == nil {
 		t.Errorf("rows %v", rows)
 	}
+}
+
+// TestRecoveryBehindOpenTransaction: rows committed behind a transaction that is
+// open on the table cannot be read before it ends; recovery waits for them.
+func TestRecoveryBehindOpenTransaction(t *testing.T) {
+	b := newBed(t, "in", "out", "a-table")
+	const n, keys = 100, 7
+	ctx := context.Background()
+	p := start(t, b.config("a-1"), counting("a", "in", "out")).waitReady()
+	hang := b.client(kgo.TransactionalID("hangs"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err := hang.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	for part := range int32(nparts) {
+		if err := hang.ProduceSync(ctx, &kgo.Record{Topic: "a-table", Partition: part, Key: []byte("x")}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.feed("in", 0, n, keys)
+	b.caughtUp("a", "in")
+	p.mustEnd()
+	cfg := b.config("a-1")
+	cfg.TransactionTimeout = 200 * time.Millisecond
+	b.feed("in", n, n, keys)
+	p = start(t, cfg, counting("a", "in", "out"))
+	until(t, "it says what it waits for", func() bool { return b.logs.count("transaction is open") > 0 })
+	if err := hang.EndTransaction(ctx, kgo.TryAbort); err != nil {
+		t.Fatal(err)
+	}
+	b.caughtUp("a", "in")
+	p.mustEnd()
+	b.checkOnce(2*n, keys, "out", "a-table")
 }

@@ -154,7 +154,7 @@ func (m *topicManager) GetOffset(topic string, part int32, at int64) (off int64,
 // partition. Only a predecessor's can be, and behind its first record there may
 // be rows that a later owner committed, which are not readable before it ends.
 func (m *topicManager) settled(ctx context.Context, start time.Time, topic string, part int32) (kadm.ListedOffsets, error) {
-	for {
+	for warned := false; ; {
 		stable, err := m.adm.ListCommittedOffsets(ctx, topic)
 		if err != nil || topic != m.table {
 			return stable, err
@@ -168,9 +168,9 @@ func (m *topicManager) settled(ctx context.Context, start time.Time, topic strin
 		if s.Offset >= e.Offset || s.Err != nil || e.Err != nil {
 			return stable, nil
 		}
-		if time.Since(start) > m.settle {
-			m.warn("recovering a table although a transaction is open on it", "topic", topic, "partition", part, "open_at", s.Offset, "end", e.Offset)
-			return stable, nil
+		if now := time.Since(start); now > m.settle && !warned {
+			m.warn("a table cannot be recovered yet: a transaction is open on it", "topic", topic, "partition", part, "open_at", s.Offset, "end", e.Offset, "since", now)
+			warned = true
 		}
 		select {
 		case <-ctx.Done():
