@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/twmb/avro"
+
+	"github.com/orderlog/orderlog/internal/near"
 )
 
 // DecodeJSON reads a body from plain JSON, so that any tool can send a command.
@@ -228,39 +230,8 @@ func fieldNames(n *avro.SchemaNode) (names []string) {
 
 // hint proposes the name that was meant, if one is near.
 func hint(name string, known []string) string {
-	best, least := "", 3
-	name = clip(name)
-	for _, k := range known {
-		if d := distance(plain(name), plain(k)); d < least {
-			best, least = k, d
-		}
+	if best := near.Word(clip(name), known); best != "" {
+		return fmt.Sprintf(", did you mean %q?", best)
 	}
-	if best == "" || least >= len(name) {
-		return ""
-	}
-	return fmt.Sprintf(", did you mean %q?", best)
-}
-
-func plain(s string) string { return strings.ToLower(strings.ReplaceAll(s, "_", "")) }
-
-// distance is the number of bytes to insert, delete or replace between a and b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diag := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			next := min(row[j], row[j+1]) + 1
-			if a[i] == b[j] {
-				next = min(next, diag)
-			} else {
-				next = min(next, diag+1)
-			}
-			diag, row[j+1] = row[j+1], next
-		}
-	}
-	return row[len(b)]
+	return ""
 }

@@ -8,54 +8,14 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/orderlog/orderlog/internal/near"
 )
-
-// near returns the candidate that was probably meant, "" if none is close.
-func near(word string, candidates []string) string {
-	word = strings.ToLower(word)
-	best, bestDistance := "", max(2, len(word)/3)+1
-	for _, c := range candidates {
-		d := distance(word, strings.ToLower(c))
-		if len(word) >= 2 && strings.HasPrefix(strings.ToLower(c), word) {
-			d = 0
-		}
-		if d < bestDistance && d < len(c) {
-			best, bestDistance = c, d
-		}
-	}
-	return best
-}
-
-// distance is Levenshtein's, in which swapped neighbours count as one edit.
-func distance(a, b string) int {
-	s, t := []rune(a), []rune(b)
-	rows := make([][]int, len(s)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(t)+1)
-		rows[i][0] = i
-	}
-	for j := range t {
-		rows[0][j+1] = j + 1
-	}
-	for i := 1; i <= len(s); i++ {
-		for j := 1; j <= len(t); j++ {
-			cost := 1
-			if s[i-1] == t[j-1] {
-				cost = 0
-			}
-			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
-			if i > 1 && j > 1 && s[i-1] == t[j-2] && s[i-2] == t[j-1] {
-				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
-			}
-		}
-	}
-	return rows[len(s)][len(t)]
-}
 
 // unknown is the error for a word that is none of the candidates.
 func unknown(kind, word string, candidates []string) error {
 	err := usagef("unknown %s %q", kind, word)
-	if n := near(word, candidates); n != "" {
+	if n := near.Word(word, candidates); n != "" {
 		return hinted(err, "did you mean %q?", n)
 	}
 	return hinted(err, "there are: %s", strings.Join(candidates, ", "))
@@ -69,7 +29,7 @@ func unknownCommand(cmd *cobra.Command, word string) error {
 		}
 	}
 	err := usagef("unknown command %q for %s", word, cmd.CommandPath())
-	if n := near(word, names); n != "" {
+	if n := near.Word(word, names); n != "" {
 		return hinted(err, "did you mean `%s %s`?", cmd.CommandPath(), n)
 	}
 	return hinted(err, "%s --help lists the commands", cmd.CommandPath())
@@ -93,7 +53,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	}
 	name := missing.GetSpecifiedName()
 	err = usagef("unknown flag --%s", name)
-	if n := near(name, names); n != "" {
+	if n := near.Word(name, names); n != "" {
 		return hinted(err, "did you mean --%s?", n)
 	}
 	return hinted(err, "%s --help lists the flags", cmd.CommandPath())
@@ -115,7 +75,7 @@ func (c *choice) Type() string   { return strings.Join(c.allowed, "|") }
 
 func (c *choice) Set(s string) error {
 	if !slices.Contains(c.allowed, s) {
-		if n := near(s, c.allowed); n != "" {
+		if n := near.Word(s, c.allowed); n != "" {
 			return fmt.Errorf("not one of %s (did you mean %q?)", c.Type(), n)
 		}
 		return fmt.Errorf("not one of %s", c.Type())

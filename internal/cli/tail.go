@@ -20,6 +20,7 @@ import (
 
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/event"
+	"github.com/orderlog/orderlog/internal/near"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -215,7 +216,7 @@ func parseFrom(s string, now time.Time) (startAt, error) {
 	if age, ageErr := time.ParseDuration(s); ageErr == nil && age > 0 {
 		return startAt{}, hinted(err, "an age has a minus: --from -%s", s)
 	}
-	if n := near(s, []string{"earliest", "latest"}); n != "" {
+	if n := near.Word(s, []string{"earliest", "latest"}); n != "" {
 		return startAt{}, hinted(err, "did you mean %q?", n)
 	}
 	return startAt{}, hinted(err, "e.g. earliest, latest, 1500, 2026-01-31T08:00:00Z, -1h")

@@ -72,19 +72,6 @@ func TestParseLine(t *testing.T) {
 	}
 }
 
-func TestNear(t *testing.T) {
-	words := []string{"order-table", "order-commands", "vouchers", "lag", "tail", "topics", "namespace", "no-color"}
-	for typed, want := range map[string]string{
-		"order-tabel": "order-table", "orders-table": "order-table", "voucher": "vouchers", "talk": "tail", "topic": "topics",
-		"namspace": "namespace", "nocolor": "no-color", "LAG": "lag", "gla": "lag",
-		"xyz": "", "q": "", "invoice": "",
-	} {
-		if got := near(typed, words); got != want {
-			t.Errorf("near(%q) = %q, want %q", typed, got, want)
-		}
-	}
-}
-
 func TestParseFrom(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	good := map[string]startAt{
