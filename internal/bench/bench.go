@@ -236,10 +236,8 @@ func paced(ctx context.Context, seq iter.Seq[flow.Message], rate float64) iter.S
 }
 
 func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
