@@ -261,8 +261,11 @@ func (a *App) waitReady(ctx context.Context) error {
 	go func() {
 		select {
 		case err := <-a.failed:
-			a.failed <- err
 			cancel(err)
+			select {
+			case a.failed <- err:
+			default: // another one failed meanwhile
+			}
 		case <-ready:
 		}
 	}()
