@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -112,7 +111,7 @@ func (s *session) perform(ctx context.Context, l load, f produceFlags, p *produc
 		return err
 	}
 	defer c.Close()
-	feed := &feeder{s: s, c: c, p: p}
+	feed := &feeder{s: s, c: c, batch: c.Batch(), p: p}
 	if !f.noSetup {
 		if err := feed.all(ctx, "products and customers", l.setup, l.setups, 0, func(workload.Item) bool { return true }); err != nil {
 			return err
@@ -159,12 +158,10 @@ func (s *session) settleSetup(ctx context.Context, c *client.Client) error {
 
 // feeder sends items and counts them.
 type feeder struct {
-	s *session
-	c *client.Client
-	p *produced
-
-	mu     sync.Mutex
-	failed error
+	s     *session
+	c     *client.Client
+	batch *client.Batch
+	p     *produced
 }
 
 // all sends every item and returns when the broker has them, or at the first
@@ -189,24 +186,20 @@ func (f *feeder) all(ctx context.Context, name string, items iter.Seq[workload.I
 			return err
 		}
 	}
-	if err := f.c.Flush(ctx); err != nil {
-		return err
-	}
-	return f.check(nil)
+	return f.batch.Wait(ctx)
 }
 
 func isPlacement(it workload.Item) bool { return it.Type == schemas.OrdersOrderPlace && it.Raw == nil }
 
 func (f *feeder) send(ctx context.Context, it workload.Item) error {
-	if err := f.check(ctx.Err()); err != nil {
-		return err
-	}
 	r, err := f.record(it)
 	if err != nil {
 		return err
 	}
+	if err := f.batch.Send(ctx, r); err != nil {
+		return err
+	}
 	f.p.count(it, len(r.Value))
-	f.c.SendAsync(ctx, r, func(err error) { f.check(err) })
 	return nil
 }
 
@@ -216,16 +209,6 @@ func (f *feeder) record(it workload.Item) (*kgo.Record, error) {
 	}
 	return &kgo.Record{Topic: f.s.name(it.Topic), Key: []byte(it.Key), Value: it.Raw,
 		Headers: event.Append(nil, commandSource, event.Avro, it.Message)}, nil
-}
-
-// check remembers and returns the first error.
-func (f *feeder) check(err error) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.failed == nil {
-		f.failed = err
-	}
-	return f.failed
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

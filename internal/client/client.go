@@ -64,26 +64,6 @@ func (c *Client) Command(ctx context.Context, m flow.Message) error {
 	return explain(r.Topic, c.cl.ProduceSync(ctx, r).FirstErr())
 }
 
-// CommandAsync sends m in the background; done is called once, in the order of
-// the sends of a partition, from another goroutine. It blocks while too much is
-// under way.
-func (c *Client) CommandAsync(ctx context.Context, m flow.Message, done func(error)) {
-	r, err := c.Record(m)
-	if err != nil {
-		done(err)
-		return
-	}
-	c.SendAsync(ctx, r, done)
-}
-
-// SendAsync sends a record as it is, like CommandAsync. Its topic is a full name.
-func (c *Client) SendAsync(ctx context.Context, r *kgo.Record, done func(error)) {
-	c.cl.Produce(ctx, r, func(r *kgo.Record, err error) { done(explain(r.Topic, err)) })
-}
-
-// Flush waits until everything that was sent is done.
-func (c *Client) Flush(ctx context.Context) error { return c.cl.Flush(ctx) }
-
 // Record is what Command sends for m.
 func (c *Client) Record(m flow.Message) (*kgo.Record, error) {
 	value, err := c.cfg.Serde.Encode(nil, m.Topic, m.Body)

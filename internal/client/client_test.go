@@ -139,16 +139,34 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-func TestAsyncSendsAreDoneAfterFlush(t *testing.T) {
+func TestBatchIsDoneAfterWait(t *testing.T) {
 	w := start(t)
-	var done int
+	r, err := w.Record(flow.Message{ID: "e", Topic: topics.OrderCommands, Key: "ord_1", Type: schemas.OrdersOrderDeliver,
+		Body: &schemas.DeliverOrder{OrderID: "ord_1"}})
+	w.ok(err)
+	b := w.Batch()
 	for range 100 {
-		w.CommandAsync(t.Context(), flow.Message{ID: "e", Topic: topics.OrderCommands, Key: "ord_1", Type: schemas.OrdersOrderDeliver,
-			Body: &schemas.DeliverOrder{OrderID: "ord_1"}}, func(err error) { w.ok(err); done++ })
+		again := *r
+		w.ok(b.Send(t.Context(), &again))
 	}
-	w.ok(w.Flush(t.Context()))
+	w.ok(b.Wait(t.Context()))
+	ends, err := client.Ends(t.Context(), w.adm, r.Topic)
+	w.ok(err)
+	var done int64
+	for _, end := range ends {
+		done += end
+	}
 	if done != 100 {
-		t.Errorf("%d of 100 done after Flush", done)
+		t.Errorf("%d of 100 are there after Wait", done)
+	}
+	lost := *r
+	lost.Topic = "nowhere"
+	w.ok(b.Send(t.Context(), &lost))
+	if err := b.Wait(t.Context()); !errors.Is(err, client.ErrNoTopic) {
+		t.Errorf("a record that nobody takes: %v", err)
+	}
+	if err := b.Send(t.Context(), r); !errors.Is(err, client.ErrNoTopic) {
+		t.Errorf("sending on after an error: %v", err)
 	}
 }
 

@@ -8,35 +8,64 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/topics"
 )
 
+// Batch sends records in the background. Its first error ends it.
+type Batch struct {
+	c   *Client
+	mu  sync.Mutex
+	err error
+}
+
+// Batch begins an empty one.
+func (c *Client) Batch() *Batch { return &Batch{c: c} }
+
+// Send hands a record, whose topic is a full name, to the producer; it blocks
+// while too much is under way. It returns the batch's error so far, and sends
+// nothing then.
+func (b *Batch) Send(ctx context.Context, r *kgo.Record) error {
+	if err := b.keep(ctx.Err()); err != nil {
+		return err
+	}
+	b.c.cl.Produce(ctx, r, func(r *kgo.Record, err error) { b.keep(explain(r.Topic, err)) })
+	return nil
+}
+
+// Wait returns the batch's error once everything that was sent is done.
+func (b *Batch) Wait(ctx context.Context) error { return b.keep(b.c.cl.Flush(ctx)) }
+
+// keep remembers and returns the first error.
+func (b *Batch) keep(err error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == nil {
+		b.err = err
+	}
+	return b.err
+}
+
 // SendAll sends every message of seq and waits until the broker has them all.
 // sent, if not nil, is called before each is handed to the producer. It stops at
 // the first error.
 func (c *Client) SendAll(ctx context.Context, seq iter.Seq[flow.Message], sent func(flow.Message)) error {
-	var mu sync.Mutex
-	var failed error
-	check := func(err error) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if failed == nil {
-			failed = err
-		}
-		return failed
-	}
+	b := c.Batch()
 	for m := range seq {
-		if check(ctx.Err()) != nil {
+		r, err := c.Record(m)
+		if b.keep(err) != nil {
 			break
 		}
 		if sent != nil {
 			sent(m)
 		}
-		c.CommandAsync(ctx, m, func(err error) { check(err) })
+		if b.Send(ctx, r) != nil {
+			break
+		}
 	}
-	return check(c.Flush(ctx))
+	return b.Wait(ctx)
 }
 
 // WaitRead returns when the groups (bare names) have read all there is for them,
