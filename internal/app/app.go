@@ -158,8 +158,11 @@ func (a *App) prepare(ctx context.Context) error {
 	return err
 }
 
+// replicas of the topics that an app makes by itself, for trying and measuring.
+const replicas = 1
+
 func (a *App) topics(ctx context.Context, adm *kadm.Client) error {
-	changes, err := topicplan.Plan(ctx, adm, a.cfg.Namespace, a.cfg.Partitions, a.cfg.Replication)
+	changes, err := topicplan.Plan(ctx, adm, a.cfg.Namespace, a.cfg.Partitions, replicas)
 	if err != nil {
 		return err
 	}
@@ -197,13 +200,11 @@ func (a *App) wanted(name string) bool {
 }
 
 func (a *App) runtime(group string) kgoka.Config {
-	t := a.cfg.Tuning
 	return kgoka.Config{
 		Brokers: a.addr.Brokers, ClientOpts: a.client,
 		TxnID: group + "-" + a.cfg.Instance, Dir: a.folder("tables"), Origins: true,
 		Coalesce: group != topics.Prefixed(a.cfg.Namespace, "order"), // every transition stays in the order log
-		MaxPoll:  t.MaxPoll, Linger: t.Linger, SessionTimeout: t.SessionTimeout, TransactionTimeout: t.TransactionTimeout,
-		Replication: a.cfg.Replication, Log: a.cfg.Log.With("group", group),
+		Log:      a.cfg.Log.With("group", group),
 	}
 }
 

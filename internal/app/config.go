@@ -33,27 +33,16 @@ type Config struct {
 
 	Processors  []string // names; nil: all
 	Partitions  int32    // of topics that are made; default 4
-	Replication int16    // default 1
 	ApplyTopics bool     // make and alter topics as the catalogue says; always so when embedded
 
-	Rules  processors.Config
-	Tuning Tuning
+	Rules processors.Config
 
 	// Listen and Dial are the network; nil is the machine's.
 	Listen func(network, address string) (net.Listener, error)
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 
 	BeforeDecide func(m flow.Message) // a test's hook, see graph.Env
-	ClientOpts   []kgo.Opt            // for every Kafka client
 	Log          *slog.Logger         // default: discard
-}
-
-// Tuning is for those who measure. Zero values are good defaults.
-type Tuning struct {
-	MaxPoll            int           // records in one transaction
-	Linger             time.Duration // producer linger
-	SessionTimeout     time.Duration
-	TransactionTimeout time.Duration
 }
 
 // Validate fills defaults and says what is wrong.
@@ -72,9 +61,6 @@ func (c *Config) Validate() error {
 	}
 	if c.Partitions < 0 || c.Partitions > 1000 {
 		return fmt.Errorf("%d partitions: between 1 and 1000 are possible", c.Partitions)
-	}
-	if c.Replication == 0 {
-		c.Replication = 1
 	}
 	if c.Instance == "" {
 		c.Instance = "0"
@@ -98,7 +84,7 @@ func Names() []string {
 }
 
 func (c Config) clientOpts(brokers []string) []kgo.Opt {
-	opts := append([]kgo.Opt{kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(50 * time.Millisecond)}, c.ClientOpts...)
+	opts := []kgo.Opt{kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(50 * time.Millisecond)}
 	if c.Dial != nil {
 		opts = append(opts, kgo.Dialer(c.Dial))
 	}
