@@ -117,17 +117,10 @@ func (w *world) customers(c *Check) map[string]*customer {
 			a.set = append(a.set, set...)
 		}
 	}
-	unread := map[string]bool{}
-	for _, t := range w.inboxes[topics.CreditTasks] {
-		for _, l := range t.late {
-			if b, ok := l.body.(*schemas.RefundCredit); ok {
-				unread[b.OrderID] = true
-			}
-		}
-	}
+	refunded := unread(w, topics.CreditTasks, func(b *schemas.RefundCredit) string { return b.OrderID })
 	w.eachOrder(func(o *order) {
 		if o.credit.Ask != schemas.AskNone {
-			w.charge(of(o.customer), o, unread[o.id])
+			w.charge(of(o.customer), o, refunded[o.id])
 		}
 	})
 	for _, in := range w.creditCommands {

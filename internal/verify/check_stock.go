@@ -162,14 +162,14 @@ func (w *world) products(c *Check) map[string]*product {
 			w.lateSupply(l, of)
 		}
 	}
-	unread := w.unreadReleases()
+	released := unread(w, topics.InventoryTasks, func(b *schemas.ReleaseStock) lineKey { return lineKey{b.OrderID, b.Line} })
 	w.eachOrder(func(o *order) {
 		for i, l := range o.lines {
 			if l.stock == schemas.AskNone {
 				continue
 			}
 			p := of(l.sku)
-			p.take(w.effectOf(o, l.stock, unread[lineKey{o.id, int64(i)}]), l.quantity)
+			p.take(w.effectOf(o, l.stock, released[lineKey{o.id, int64(i)}]), l.quantity)
 			if held := l.stock == schemas.Granted || l.stock == schemas.Released; held && !p.ever[tag{l.price, o.currency}] {
 				c.fail(Violation{What: "granted at a price that never was", Keys: []string{l.sku}, Orders: []string{o.id}, Detail: fmt.Sprintf("line %d, %d %s", i+1, l.price, o.currency)})
 			}
@@ -195,18 +195,6 @@ func (w *world) lateSupply(l command, of func(string) *product) {
 type lineKey struct {
 	order string
 	line  int64
-}
-
-func (w *world) unreadReleases() map[lineKey]bool {
-	unread := map[lineKey]bool{}
-	for _, t := range w.inboxes[topics.InventoryTasks] {
-		for _, l := range t.late {
-			if b, ok := l.body.(*schemas.ReleaseStock); ok {
-				unread[lineKey{b.OrderID, b.Line}] = true
-			}
-		}
-	}
-	return unread
 }
 
 // ordersOf names some orders that hold or want a product.

@@ -33,7 +33,7 @@ type earned struct {
 func checkVouchers(w *world) Check {
 	c := begin("vouchers")
 	all := w.earned(c)
-	unread := w.unreadVouchers()
+	answers := unread(w, topics.OrderReplies, func(b *schemas.VoucherGranted) string { return b.OrderID })
 	w.eachOrder(func(o *order) {
 		c.Checked++
 		e := all[o.id]
@@ -41,7 +41,7 @@ func checkVouchers(w *world) Check {
 		if e == nil {
 			e = &earned{}
 		}
-		w.checkEarned(c, o, e, unread[o.id])
+		w.checkEarned(c, o, e, answers[o.id])
 	})
 	for id, e := range all {
 		if !e.moves {
@@ -123,19 +123,6 @@ func (w *world) checkEarned(c *Check, o *order, e *earned, unread bool) {
 	case len(o.vouchers) == 1 && o.vouchers[0] != e.docs[0]:
 		fail("order and voucher differ")
 	}
-}
-
-// unreadVouchers are answers that the orders have not read yet.
-func (w *world) unreadVouchers() map[string]bool {
-	unread := map[string]bool{}
-	for _, t := range w.inboxes[topics.OrderReplies] {
-		for _, l := range t.late {
-			if _, ok := l.body.(*schemas.VoucherGranted); ok {
-				unread[l.key] = true
-			}
-		}
-	}
-	return unread
 }
 
 func ids(places ...[]schemas.EarnedVoucher) (all []string) {

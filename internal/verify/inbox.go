@@ -124,6 +124,19 @@ func (t tail) add(r *kgo.Record) error {
 	return nil
 }
 
+// unread are the keys of what stands on a topic, of body B, and is not handled yet.
+func unread[B any, K comparable](w *world, topic string, key func(*B) K) map[K]bool {
+	keys := map[K]bool{}
+	for _, in := range w.inboxes[topic] {
+		for _, c := range in.late {
+			if b, ok := c.body.(*B); ok {
+				keys[key(b)] = true
+			}
+		}
+	}
+	return keys
+}
+
 // orderCommands is one partition of order-commands.
 type orderCommands struct {
 	*inbox
