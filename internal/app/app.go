@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/devbroker"
+	"github.com/orderlog/orderlog/internal/folder"
 	"github.com/orderlog/orderlog/internal/topicplan"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors"
@@ -29,6 +30,7 @@ type App struct {
 	stops  []func() error // last in, first out
 	serde  *schemas.Serde
 	client []kgo.Opt
+	parts  int32 // partitions that the topics have
 	procs  map[string]*kgoka.Processor
 	broker *devbroker.Broker // nil unless embedded
 	addr   Addresses
@@ -115,6 +117,13 @@ func (a *App) onStop(f func() error) {
 }
 
 func (a *App) connect(ctx context.Context) error {
+	if a.cfg.Dir != "" {
+		lock, err := folder.Take(a.cfg.Dir)
+		if err != nil {
+			return err
+		}
+		a.onStop(lock.Release)
+	}
 	a.addr = Addresses{Brokers: a.cfg.Brokers, Registry: a.cfg.Registry, Embedded: len(a.cfg.Brokers) == 0}
 	if a.addr.Embedded {
 		b, err := devbroker.Start(ctx, devbroker.Config{Dir: a.folder("broker"), Port: a.cfg.Port, RegistryPort: a.cfg.RegistryPort, Listen: a.cfg.Listen,
@@ -167,18 +176,25 @@ func (a *App) topics(ctx context.Context, adm *kadm.Client) error {
 		return err
 	}
 	if a.addr.Embedded || a.cfg.ApplyTopics {
-		return topicplan.Apply(ctx, adm, changes)
+		if err := topicplan.Apply(ctx, adm, changes); err != nil {
+			return err
+		}
 	}
 	for _, c := range changes {
-		if c.Missing() {
+		if c.Missing() && !a.addr.Embedded && !a.cfg.ApplyTopics {
 			return fmt.Errorf("topic %q is not there: `orderlog topics apply` makes what is missing", c.Topic)
 		}
 	}
+	found, err := topicplan.Look(ctx, adm, a.cfg.Namespace)
+	if err != nil {
+		return err
+	}
+	a.parts = found[0].Partitions
 	return nil
 }
 
 func (a *App) run(ctx context.Context) error {
-	env := graph.Env{Namespace: a.cfg.Namespace, Serde: a.serde, Log: a.cfg.Log, BeforeDecide: a.cfg.BeforeDecide}
+	env := graph.Env{Namespace: a.cfg.Namespace, Partitions: int(a.parts), Serde: a.serde, Log: a.cfg.Log, BeforeDecide: a.cfg.BeforeDecide}
 	for _, r := range processors.All(a.cfg.Rules) {
 		if !a.wanted(r.Name()) {
 			continue

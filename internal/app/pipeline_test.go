@@ -111,6 +111,24 @@ func TestBadRecordsAreParkedAndTheRestFlows(t *testing.T) {
 	}))
 }
 
+// A producer that hashes otherwise puts an order where nobody looks for it.
+func TestOrderOnTheWrongPartitionIsParked(t *testing.T) {
+	w := start(t, config(t))
+	w.send(price("sku_pen", 150), receive("sku_pen", 100))
+	stray := w.record(place("ord_1", "cus_a", schemas.PlaceLine{SKU: "sku_pen", Quantity: 1}))
+	stray.Partition = (client.PartitionOf("ord_1", 4) + 1) % 4
+	cl, err := kgo.NewClient(append(w.ClientOpts(), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	must(t, err)
+	defer cl.Close()
+	must(t, cl.ProduceSync(t.Context(), stray).FirstErr())
+	w.send(place("ord_1", "cus_a", schemas.PlaceLine{SKU: "sku_pen", Quantity: 1}))
+	w.states(map[string]int{"invoiced": 1})
+	w.quiet()
+	if got, want := w.deadLetters(), map[string]int{"wrong partition": 1}; !maps.Equal(got, want) {
+		t.Errorf("dead letters %v, want %v", got, want)
+	}
+}
+
 // mixed is some of everything: enough to leave rows of every kind.
 func mixed(w *world, orders int) {
 	w.t.Helper()

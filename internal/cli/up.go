@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/orderlog/orderlog/internal/app"
-	"github.com/orderlog/orderlog/internal/devbroker"
+	"github.com/orderlog/orderlog/internal/folder"
 	"github.com/orderlog/orderlog/processors"
 )
 
@@ -94,7 +94,7 @@ func (s *session) keepRunning(ctx context.Context, cfg app.Config, note string) 
 }
 
 func startHint(err error, cfg app.Config) error {
-	var locked *devbroker.LockedError
+	var locked *folder.LockedError
 	if errors.As(err, &locked) {
 		return hinted(err, "stop the other one, or name another folder with --data")
 	}

@@ -23,6 +23,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/sr/srfake"
+
+	"github.com/orderlog/orderlog/internal/folder"
 )
 
 // Config says where a broker keeps its data and where it listens. The zero
@@ -55,7 +57,7 @@ type Broker struct {
 	cfg      Config
 	cluster  *kfake.Cluster
 	guard    *commitGuard
-	lock     *folderLock
+	lock     folder.Lock
 	kafka    *listener
 	registry *registry
 	server   *http.Server
@@ -78,10 +80,7 @@ func Start(ctx context.Context, cfg Config) (_ *Broker, err error) {
 		}
 	}()
 	if cfg.Dir != "" {
-		if b.lock, err = lockFolder(cfg.Dir); err != nil {
-			return nil, err
-		}
-		if err = probeFolder(cfg.Dir); err != nil {
+		if b.lock, err = folder.Take(cfg.Dir); err != nil {
 			return nil, err
 		}
 		if err = repairFolder(cfg.Dir, b.log.out); err != nil {
@@ -209,7 +208,7 @@ func (b *Broker) release() error {
 		errs = append(errs, b.guard.file.Close())
 	}
 	if b.lock != nil {
-		errs = append(errs, b.lock.release())
+		errs = append(errs, b.lock.Release())
 	}
 	return errors.Join(errs...)
 }

@@ -18,6 +18,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sr"
+
+	"github.com/orderlog/orderlog/internal/folder"
 )
 
 func start(t *testing.T, cfg Config) *Broker {
@@ -220,7 +222,7 @@ func TestLocked(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, Config{Dir: dir})
 	_, err := Start(t.Context(), Config{Dir: dir})
-	var locked *LockedError
+	var locked *folder.LockedError
 	if !errors.As(err, &locked) || locked.Dir != dir || locked.PID != os.Getpid() {
 		t.Fatalf("second broker: %v", err)
 	}

@@ -17,6 +17,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderlog/orderlog/internal/folder"
 )
 
 const childEnv = "DEVBROKER_TEST_DIR"
@@ -275,7 +277,7 @@ func TestLockedByProcess(t *testing.T) {
 	dir := t.TempDir()
 	c := spawn(t, dir)
 	_, err := Start(t.Context(), Config{Dir: dir})
-	var locked *LockedError
+	var locked *folder.LockedError
 	if !errors.As(err, &locked) || locked.PID != c.cmd.Process.Pid {
 		t.Errorf("got %v, want the pid %d", err, c.cmd.Process.Pid)
 	}

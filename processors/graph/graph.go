@@ -17,9 +17,10 @@ import (
 
 // Env is what every rule shares.
 type Env struct {
-	Namespace string         // prefix of topics and groups
-	Serde     *schemas.Serde // wire format
-	Log       *slog.Logger
+	Namespace  string         // prefix of topics and groups
+	Partitions int            // of every topic; 0: commands are not checked for their place
+	Serde      *schemas.Serde // wire format
+	Log        *slog.Logger
 
 	// BeforeDecide, if set, runs before each Decide: a test's way to make a rule
 	// panic on one record.

@@ -100,6 +100,11 @@ func (h *handler[S]) body(c kgoka.Context, rec *kgo.Record, in topics.Topic, m *
 	if key := schemas.KeyOf(m.Body); key != m.Key {
 		return parkErr{"key mismatch", fmt.Sprintf("record key %q, but its body belongs to %q", m.Key, key)}
 	}
+	if n := h.env.Partitions; in.External && n > 0 && kgoka.Partition(m.Key, n) != rec.Partition {
+		// Its row and every answer to it are elsewhere: it would wait for ever.
+		return parkErr{"wrong partition", fmt.Sprintf("murmur2 puts %q on partition %d of %d, its producer did not (librdkafka: partitioner=murmur2_random)",
+			m.Key, kgoka.Partition(m.Key, n), n)}
+	}
 	return nil
 }
 

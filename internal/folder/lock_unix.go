@@ -1,6 +1,6 @@
 //go:build unix
 
-package devbroker
+package folder
 
 import (
 	"errors"
@@ -12,12 +12,12 @@ import (
 	"syscall"
 )
 
-// folderLock holds a data folder for one broker. The kernel lets go of it when
+// lock holds a data folder for one process. The kernel lets go of it when
 // the process dies, however it dies.
-type folderLock struct{ file *os.File }
+type lock struct{ file *os.File }
 
-// lockFolder makes the folder if need be and locks it, or answers a *LockedError.
-func lockFolder(dir string) (*folderLock, error) {
+// take makes the folder if need be and locks it, or answers a *LockedError.
+func take(dir string) (*lock, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("data folder %q cannot be made: %w", dir, err)
 	}
@@ -38,10 +38,10 @@ func lockFolder(dir string) (*folderLock, error) {
 	if err := f.Truncate(0); err == nil {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
-	return &folderLock{f}, nil
+	return &lock{f}, nil
 }
 
-func (l *folderLock) release() error {
+func (l *lock) Release() error {
 	_ = l.file.Truncate(0)
 	return l.file.Close()
 }
