@@ -24,7 +24,7 @@ func BenchmarkStores(b *testing.B) {
 			var err error
 			switch kind {
 			case "pebble":
-				ss, err = openDisk(b.TempDir(), "x")
+				ss, err = openDisk(b.TempDir(), "x", nil)
 			default:
 				ss, err = openStores(Config{})
 			}

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -54,6 +55,8 @@ type Config struct {
 	Replication int16
 
 	Log *slog.Logger // default slog.Default()
+
+	fs vfs.FS // of Dir, for tests; nil is the real one
 }
 
 // Validate says what is wrong with c.

@@ -110,18 +110,29 @@ func (p *Processor) Run(ctx context.Context) (err error) {
 		return errors.New("a processor runs only once")
 	}
 	defer close(p.done)
-	p.setContext(ctx)
 	if p.stores, err = openStores(p.cfg); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.stores.close()) }()
+	defer func() {
+		if e := p.stores.close(); !errors.Is(err, e) {
+			err = errors.Join(err, e)
+		}
+	}()
+	lost := p.stores.failed()
+	work, end := context.WithCancel(ctx)
+	defer end()
+	defer context.AfterFunc(lost, end)()
+	p.setContext(work)
 	if p.adm, err = kgo.NewClient(p.clientOpts("admin")...); err != nil {
 		return err
 	}
 	defer p.adm.Close()
 	g, err := goka.NewProcessor(p.cfg.Brokers, p.graph, p.opts...)
 	if err == nil {
-		err = g.Run(ctx)
+		err = g.Run(work)
+	}
+	if lost.Err() != nil {
+		return context.Cause(lost)
 	}
 	if ctx.Err() != nil { // goka reports its own stop as an error, too
 		err = nil

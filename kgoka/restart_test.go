@@ -40,7 +40,7 @@ func TestRestart(t *testing.T) {
 	}
 	edit := func(fn func(s *diskStore)) {
 		t.Helper()
-		ss, err := openDisk(cfg.Dir, cfg.TxnID)
+		ss, err := openDisk(cfg.Dir, cfg.TxnID, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -33,6 +33,8 @@ type stores interface {
 	// wipe empties a store and notes the log that it is for from now on.
 	wipe(at place, id identity) error
 	inPlace() bool
+	// failed ends when rows cannot be written any more, with the reason as its cause.
+	failed() context.Context
 	close() error
 }
 
@@ -40,7 +42,7 @@ func openStores(cfg Config) (stores, error) {
 	if cfg.Dir == "" {
 		return &memStores{m: map[place]*memStore{}, ids: map[place]identity{}}, nil
 	}
-	return openDisk(cfg.Dir, cfg.TxnID)
+	return openDisk(cfg.Dir, cfg.TxnID, cfg.fs)
 }
 
 // openChecked opens the table of a partition. A store that cannot be of the log
@@ -123,5 +125,6 @@ func (ss *memStores) wipe(at place, id identity) error {
 	return nil
 }
 
-func (ss *memStores) inPlace() bool { return true }
-func (ss *memStores) close() error  { return nil }
+func (ss *memStores) inPlace() bool           { return true }
+func (ss *memStores) failed() context.Context { return context.Background() }
+func (ss *memStores) close() error            { return nil }

@@ -1,18 +1,21 @@
 package kgoka
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/lovoo/goka/storage"
 )
 
@@ -22,14 +25,22 @@ import (
 type disk struct {
 	dir string
 	db  *pebble.DB
-	err atomic.Pointer[error] // of the background: disk full, damage
+
+	lost context.Context // ends with the first error in the background: disk full, damage
+	lose context.CancelCauseFunc
 }
 
 // damaged is a file that says that the database must be made anew.
 const damaged = "DAMAGED"
 
-func openDisk(dir, name string) (stores, error) {
+// closeWait is how long the last rows may take to reach the disk. Without them
+// the next start reads more of the changelog.
+const closeWait = 5 * time.Second
+
+// openDisk opens the database dir/name; fs is the files' system, nil for the real one.
+func openDisk(dir, name string, fs vfs.FS) (stores, error) {
 	d := &disk{dir: filepath.Join(dir, name)}
+	d.lost, d.lose = context.WithCancelCause(context.Background())
 	if _, err := os.Stat(filepath.Join(d.dir, damaged)); err == nil {
 		if err := os.RemoveAll(d.dir); err != nil {
 			return nil, fmt.Errorf("removing damaged tables: %w", err)
@@ -39,13 +50,13 @@ func openDisk(dir, name string) (stores, error) {
 		return nil, fmt.Errorf("opening local tables: %w", err)
 	}
 	o := &pebble.Options{
-		FormatMajorVersion: pebble.FormatNewest, Logger: quiet{}, DisableWAL: true,
+		FormatMajorVersion: pebble.FormatNewest, Logger: quiet{d}, DisableWAL: true, FS: fs,
 		MemTableSize: 16 << 20, L0CompactionThreshold: 4, L0StopWritesThreshold: 24,
 		CompactionConcurrencyRange: func() (int, int) { return 1, 1 },
 	}
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	o.EventListener = &pebble.EventListener{ // Pebble's own answer to damage is to end the process
-		BackgroundError: func(err error) { d.err.CompareAndSwap(nil, &err) },
+		BackgroundError: d.fail,
 		DataCorruption:  func(i pebble.DataCorruptionInfo) { d.check(i.Details) },
 	}
 	cache := pebble.NewCache(64 << 20)
@@ -55,12 +66,36 @@ func openDisk(dir, name string) (stores, error) {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		o.Levels[i].IndexBlockSize = 1 << 20
 	}
-	db, err := pebble.Open(d.dir, o)
+	err := d.try(func() (err error) {
+		d.db, err = pebble.Open(d.dir, o)
+		return err
+	})
 	if err != nil {
-		return nil, d.check(fmt.Errorf("opening local tables in %q: %w", d.dir, err))
+		return nil, fmt.Errorf("opening local tables in %q: %w", d.dir, err)
 	}
-	d.db = db
 	return d, nil
+}
+
+// fail is for errors in the background; Pebble holds locks when it calls it.
+func (d *disk) fail(err error) {
+	if pebble.IsCorruptionError(err) {
+		d.lose(d.check(err))
+		return
+	}
+	d.lose(fmt.Errorf("data folder cannot be written: %w", err))
+}
+
+// try does what may wait for the disk. Pebble repeats for ever what fails on a
+// full one: then fn is left behind, and ends when there is room again.
+func (d *disk) try(fn func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- fn() }()
+	select {
+	case err := <-done:
+		return d.check(err)
+	case <-d.lost.Done():
+		return context.Cause(d.lost)
+	}
 }
 
 // check leaves a note if err says that the database is damaged.
@@ -72,9 +107,23 @@ func (d *disk) check(err error) error {
 	return err
 }
 
-func (d *disk) inPlace() bool { return false }
+func (d *disk) inPlace() bool           { return false }
+func (d *disk) failed() context.Context { return d.lost }
 
-func (d *disk) close() error { return errors.Join(d.check(d.db.Flush()), d.db.Close()) }
+func (d *disk) close() error {
+	late := time.AfterFunc(closeWait, func() { d.fail(fmt.Errorf("no answer within %v", closeWait)) })
+	defer late.Stop()
+	return d.try(func() error {
+		err := d.db.Flush()
+		late.Stop()
+		return errors.Join(err, d.db.Close())
+	})
+}
+
+// apply writes a batch and frees it.
+func (d *disk) apply(b *pebble.Batch) error {
+	return d.try(func() error { return errors.Join(d.db.Apply(b, pebble.NoSync), b.Close()) })
+}
 
 // Keys: 'm' or 'r', the topic, 0, the partition; rows add their key.
 func prefix(kind byte, at place) []byte {
@@ -111,11 +160,10 @@ func (d *disk) get(key []byte) ([]byte, error) {
 func (d *disk) wipe(at place, id identity) error {
 	s := &diskStore{d: d, meta: prefix('m', at), rows: prefix('r', at), id: id}
 	b := d.db.NewBatch()
-	defer b.Close()
 	if err := errors.Join(b.DeleteRange(s.rows, upper(s.rows), nil), b.Set(s.meta, s.encodeMeta(-1), nil)); err != nil {
 		return err
 	}
-	return d.check(d.db.Apply(b, pebble.NoSync))
+	return d.apply(b)
 }
 
 // upper is the first key after those that begin with p; p ends in a partition.
@@ -151,8 +199,10 @@ func (s *diskStore) get(key []byte) (row, error) {
 }
 
 func (s *diskStore) write(rows map[string]row, end int64) error {
+	if s.d.lost.Err() != nil {
+		return context.Cause(s.d.lost)
+	}
 	b := s.d.db.NewBatch()
-	defer b.Close()
 	var buf []byte
 	for _, key := range slices.SortedFunc(maps.Keys(rows), strings.Compare) {
 		r, k := rows[key], len(s.rows)+len(key)
@@ -172,11 +222,8 @@ func (s *diskStore) write(rows map[string]row, end int64) error {
 	if err := b.Set(s.meta, s.encodeMeta(end), nil); err != nil {
 		return err
 	}
-	if err := s.d.err.Load(); err != nil {
-		return *err
-	}
-	if err := s.d.db.Apply(b, pebble.NoSync); err != nil {
-		return s.d.check(err)
+	if err := s.d.apply(b); err != nil {
+		return err
 	}
 	s.last = end
 	return nil
@@ -233,8 +280,20 @@ func (i *diskIterator) Value() ([]byte, error) {
 }
 
 // quiet is for Pebble: what it has to say comes back as errors.
-type quiet struct{}
+type quiet struct{ d *disk }
 
-func (quiet) Infof(string, ...any)           {}
-func (quiet) Errorf(string, ...any)          {}
-func (quiet) Fatalf(format string, a ...any) { panic(fmt.Sprintf("local tables: "+format, a...)) }
+func (quiet) Infof(string, ...any)  {}
+func (quiet) Errorf(string, ...any) {}
+
+// Fatalf must not return. Where all it tells is an error, the database's list of
+// files cannot be written: that ends the tables and who called. All else is a
+// mistake in the program.
+func (q quiet) Fatalf(format string, a ...any) {
+	if len(a) == 1 {
+		if err, ok := a[0].(error); ok {
+			q.d.fail(err)
+			runtime.Goexit()
+		}
+	}
+	panic(fmt.Sprintf("local tables: "+format, a...))
+}
