@@ -186,7 +186,7 @@ func TestBrokerAway(t *testing.T) {
 	until(t, "it is thrown out of the group", func() bool { return len(b.c.GroupInfo("a").Members) == 0 })
 	away.Store(false)
 	b.caughtUp("a", "in")
-	if got := b.logs.count("broker is back"); got != b.logs.count("broker is away") || got == 0 {
+	if got := b.logs.count(`level=WARN msg="broker is back"`); got != b.logs.count("broker is away") || got == 0 {
 		t.Errorf("%d away, %d back", b.logs.count("broker is away"), got)
 	}
 	p.mustEnd()

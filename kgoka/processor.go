@@ -288,7 +288,7 @@ func (c connects) OnBrokerConnect(m kgo.BrokerMetadata, _ time.Duration, _ net.C
 	case err != nil && !was:
 		c.p.cfg.Log.Warn("broker is away, waiting for it", "broker", addr, "error", err)
 	case err == nil && was:
-		c.p.cfg.Log.Info("broker is back", "broker", addr)
+		c.p.cfg.Log.Warn("broker is back", "broker", addr)
 	}
 }
 
