@@ -54,6 +54,9 @@ func (g *group) Consume(ctx context.Context, topics []string, h sarama.ConsumerG
 		}
 		wait = min(max(2*wait, 100*time.Millisecond), 5*time.Second)
 		g.p.count.rebuilds.Add(1)
+		if g.namesake(err, time.Now()) {
+			g.p.cfg.Log.Error(fmt.Sprintf("another process runs group %q as %q: give one of them another instance name", g.p.group, g.p.cfg.TxnID))
+		}
 		g.p.cfg.Log.Warn("making new clients", "error", err, "after", wait)
 		pause(ctx, wait)
 	}
