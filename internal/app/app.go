@@ -220,7 +220,7 @@ func (a *App) runtime(group string) kgoka.Config {
 		Brokers: a.addr.Brokers, ClientOpts: a.client,
 		TxnID: group + "-" + a.cfg.Instance, Dir: a.folder("tables"), Origins: true,
 		Coalesce: group != topics.Prefixed(a.cfg.Namespace, "order"), // every transition stays in the order log
-		Log:      a.cfg.Log.With("group", group),
+		Log:      a.cfg.Log,
 	}
 }
 
