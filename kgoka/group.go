@@ -3,6 +3,8 @@ package kgoka
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -122,6 +124,11 @@ func (s *session) setup(ctx context.Context) error {
 		return nil
 	}
 	p := s.g.p
+	for topic, nums := range s.assign {
+		if int(slices.Max(nums)) >= p.npart {
+			return fmt.Errorf("topic %q has got more partitions than the %d that group %q started with: keys would move away from their rows", topic, p.npart, p.group)
+		}
+	}
 	p.setContext(s.ctx)
 	defer p.setContext(ctx)
 	var end context.CancelFunc

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -134,4 +136,23 @@ func TestMoreInstancesThanPartitions(t *testing.T) {
 		p.mustEnd()
 	}
 	b.checkOnce(500, 11, "out", "a-table")
+}
+
+// TestPartitionsAdded: a topic that grows while the group runs ends Run, and the
+// error names it.
+func TestPartitionsAdded(t *testing.T) {
+	b := newBed(t, "in", "out", "a-table")
+	b.opts = append(b.opts, kgo.MetadataMaxAge(100*time.Millisecond))
+	p := start(t, b.config("a-1"), counting("a", "in", "out")).waitReady()
+	if _, err := kadm.NewClient(b.cl).CreatePartitions(context.Background(), 1, "in"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-p.err:
+		if err == nil || !strings.Contains(err.Error(), `topic "in" has got more partitions than the 4`) {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("Run does not return")
+	}
 }
