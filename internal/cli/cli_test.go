@@ -24,6 +24,7 @@ import (
 
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/processors/graph"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -36,6 +37,7 @@ import (
 //	row ID STATE [CUSTOMER]    writes a row to the order log
 //	raw TOPIC KEY FILE [TYPE]  writes a file, or hex:..., as a record; - is a tombstone
 //	plain TOPIC KEY FILE TYPE  writes a file as a plain JSON command
+//	dead FILE TOPIC PARTITION OFFSET CAUSE ERROR  writes a file as a dead letter of that position
 //	topic NAME PARTITIONS [SETTING=VALUE]...  makes a topic
 //	commit GROUP TOPIC OFFSET  commits that offset on every partition
 func TestScripts(t *testing.T) {
@@ -44,7 +46,7 @@ func TestScripts(t *testing.T) {
 		Setup: setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"orderlog": scriptOrderlog, "code": scriptCode, "row": scriptRow, "raw": scriptRaw, "plain": scriptPlain,
-			"topic": scriptTopic, "commit": scriptCommit,
+			"dead": scriptDead, "topic": scriptTopic, "commit": scriptCommit,
 		},
 	})
 }
@@ -137,6 +139,14 @@ func scriptRaw(ts *testscript.TestScript, _ bool, args []string) {
 func scriptPlain(ts *testscript.TestScript, _ bool, args []string) {
 	produce(ts, &kgo.Record{Topic: args[0], Key: []byte(args[1]), Value: []byte(ts.ReadFile(args[2])), Headers: []kgo.RecordHeader{
 		{Key: event.Type, Value: []byte(args[3])}, {Key: event.ContentType, Value: []byte(event.JSON)}}})
+}
+
+func scriptDead(ts *testscript.TestScript, _ bool, args []string) {
+	r := &kgo.Record{Topic: topics.DeadLetter, Key: []byte("ord_1"), Value: []byte(ts.ReadFile(args[0]))}
+	for i, key := range []string{graph.HeaderTopic, graph.HeaderPartition, graph.HeaderOffset, graph.HeaderCause, graph.HeaderError} {
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: key, Value: []byte(args[i+1])})
+	}
+	produce(ts, r)
 }
 
 func scriptTopic(ts *testscript.TestScript, _ bool, args []string) {

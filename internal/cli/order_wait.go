@@ -90,7 +90,7 @@ func (s *session) change(ctx context.Context, id, typ string, body any, target s
 		return err
 	}
 	if o.State != target {
-		return fmt.Errorf("%s was refused: %s", typ, lastRefusal(o))
+		return fmt.Errorf("%s was refused: %s", typ, strings.TrimPrefix(lastRefusal(o), typ+": "))
 	}
 	return nil
 }
@@ -125,16 +125,24 @@ func (s *session) send(ctx context.Context, c *client.Client, id, typ string, bo
 	})
 }
 
-// await returns the first version of the order, of the past or to come, that is
-// enough.
+// await returns the order as of now, if that is enough, else the first version
+// to come that is.
 func (s *session) await(ctx context.Context, c *client.Client, id string, wait time.Duration, enough func(*schemas.Order) bool) (*schemas.Order, error) {
 	limited, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	var last *schemas.Order
-	err := c.WatchOrder(limited, id, func(o *schemas.Order) bool {
-		last = o
-		return !enough(o)
-	})
+	last, err := c.GetOrder(limited, id)
+	if err == nil && enough(last) {
+		return last, nil
+	}
+	if err == nil || errors.Is(err, client.ErrNoOrder) {
+		err = c.WatchOrder(limited, id, func(o *schemas.Order) bool {
+			if last != nil && o.Version <= last.Version {
+				return true
+			}
+			last = o
+			return !enough(o)
+		})
+	}
 	switch {
 	case err == nil || ctx.Err() != nil:
 		return last, err

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -34,14 +35,36 @@ func (s *session) start(cmd *cobra.Command) error {
 	if err := fill(cmd, s.env); err != nil {
 		return err
 	}
-	for _, b := range s.set.brokers {
-		if _, _, err := net.SplitHostPort(b); err != nil && (strings.Contains(b, ":") || b == "") {
-			return usagef("--brokers %q: want HOST:PORT,...", b)
-		}
+	if err := s.set.check(); err != nil {
+		return err
 	}
 	s.log = s.newLog()
 	s.started = true
 	return nil
+}
+
+// check looks at the settings that every command shares.
+func (c *settings) check() error {
+	if len(c.brokers) == 0 {
+		return hinted(usagef("--brokers is empty: want HOST:PORT,..."), "e.g. --brokers 127.0.0.1:9092")
+	}
+	for _, b := range c.brokers {
+		if _, _, err := net.SplitHostPort(b); err != nil && (strings.Contains(b, ":") || b == "") {
+			return usagef("--brokers %q: want HOST:PORT,...", b)
+		}
+	}
+	if u, err := url.Parse(c.registry); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return hinted(usagef("--registry %q: want a URL", c.registry), "e.g. --registry http://127.0.0.1:8081")
+	}
+	if !validNamespace(c.namespace) {
+		return usagef("--namespace %q: letters, digits, dots, underscores and hyphens, no dot at either end, at most 100 of them", c.namespace)
+	}
+	return nil
+}
+
+func validNamespace(s string) bool {
+	return len(s) <= 100 && !strings.HasPrefix(s, ".") && !strings.HasSuffix(s, ".") &&
+		strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == ""
 }
 
 func (s *session) newLog() *slog.Logger {

@@ -21,6 +21,7 @@ import (
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/near"
+	"github.com/orderlog/orderlog/processors/graph"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -59,7 +60,7 @@ it began. A record that cannot be decoded is shown as such, and passed.`,
 	fs.StringVar(&f.key, "key", "", "only records with this key")
 	fs.StringSliceVar(&f.types, "type", nil, "only records of this type, e.g. order.placed or 'order.*'; may be repeated")
 	fs.StringVar(&f.from, "from", "", "earliest, latest, an offset, a time (2026-01-31, 2026-01-31T08:00:00Z) or an age (-1h)\n(default earliest, with --follow latest)")
-	fs.Int64Var(&f.limit, "limit", 0, "end after so many records")
+	fs.Int64Var(&f.limit, "limit", 0, "end after so many records, 0 for all")
 	fs.BoolVarP(&f.follow, "follow", "f", false, "go on with what comes")
 	fs.Int32SliceVar(&f.partitions, "partition", nil, "only this partition; may be repeated")
 	return cmd
@@ -74,7 +75,7 @@ func topicNames() (names []string) {
 
 func (f *tailFlags) check() error {
 	if f.limit < 0 {
-		return usagef("--limit %d: at least 1", f.limit)
+		return usagef("--limit %d: at least 1, or 0 for all", f.limit)
 	}
 	for _, pattern := range f.types {
 		if _, err := path.Match(pattern, ""); err != nil {
@@ -249,6 +250,26 @@ type tailed struct {
 	Error     string          `json:"error,omitempty"`
 	Bytes     int             `json:"bytes"`
 	Head      string          `json:"head,omitempty"` // hex, of what cannot be decoded
+	Dead      *deadLetter     `json:"dead_letter,omitempty"`
+}
+
+// deadLetter says why a record was put aside and where it stood.
+type deadLetter struct {
+	Cause     string `json:"cause"`
+	Error     string `json:"error"`
+	Topic     string `json:"topic"`
+	Partition string `json:"partition"`
+	Offset    string `json:"offset"`
+}
+
+// deadLetterOf reads the headers of a dead letter; nil of any other record.
+func deadLetterOf(r *kgo.Record) *deadLetter {
+	d := deadLetter{event.Header(r, graph.HeaderCause), event.Header(r, graph.HeaderError), event.Header(r, graph.HeaderTopic),
+		event.Header(r, graph.HeaderPartition), event.Header(r, graph.HeaderOffset)}
+	if d == (deadLetter{}) {
+		return nil
+	}
+	return &d
 }
 
 func describe(ctx context.Context, serde *schemas.Serde, r *kgo.Record) tailed {
@@ -256,6 +277,7 @@ func describe(ctx context.Context, serde *schemas.Serde, r *kgo.Record) tailed {
 	t := tailed{
 		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Time: string(event.AppendTime(nil, r.Timestamp.UnixMilli())),
 		Type: m.Type, Key: m.Key, ID: m.ID, EventTime: string(event.AppendTime(nil, m.At)), Bytes: len(r.Value), Body: json.RawMessage("null"),
+		Dead: deadLetterOf(r),
 	}
 	if len(r.Value) == 0 {
 		t.Empty = r.Value != nil
@@ -291,9 +313,20 @@ func (t tailed) text(w io.Writer, st style) error {
 	case what == "null":
 		what = st.dim("tombstone")
 	}
+	if d := t.Dead; d != nil {
+		what += fmt.Sprintf(" %s %s (from %s/%s/%s)", st.bad(word(d.Cause)+":"), line(d.Error), word(d.Topic), word(d.Partition), word(d.Offset))
+	}
 	_, err := fmt.Fprintf(w, "%s %s %s %s %s\n", st.dim(t.Time), st.dim(fmt.Sprintf("%d/%d", t.Partition, t.Offset)),
 		st.bold(word(t.Type)), word(t.Key), what)
 	return err
+}
+
+// line shows a text that anyone may have written as one harmless line.
+func line(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(s)
+	}
+	return s
 }
 
 // word shows a name that anyone may have written as one harmless word.

@@ -31,7 +31,7 @@ stands still; while orders are in flight it answers with bounds and says so.`,
 	fs := cmd.Flags()
 	fs.DurationVar(&cfg.Wait, "wait", 20*time.Second, "how long to wait until nothing is in flight")
 	fs.DurationVar(&cfg.StuckAfter, "stuck-after", 5*time.Minute, "an order that has waited so long for a verdict is stuck")
-	fs.Var(newMoney(&cfg.OpeningLimit, 100_000), "opening-credit", "credit of a customer who is new, as `orderlog run` has it, `AMOUNT`")
+	fs.Var(newMoney(&cfg.OpeningLimit, 100_000), "opening-credit", "credit of a customer who is new, as orderlog run has it, `AMOUNT`")
 	settable(cmd, "opening-credit")
 	return cmd
 }
