@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -146,6 +147,9 @@ func (a *App) folder(name string) string {
 	return filepath.Join(a.cfg.Dir, name)
 }
 
+// ErrNoBroker says that Start has waited for a broker in vain.
+var ErrNoBroker = errors.New("no broker answers")
+
 const reachTimeout = 15 * time.Second
 
 func (a *App) prepare(ctx context.Context) error {
@@ -157,7 +161,7 @@ func (a *App) prepare(ctx context.Context) error {
 	reach, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
 	if err := cl.Ping(reach); err != nil {
-		return fmt.Errorf("no broker answers at %v within %v: %w", a.addr.Brokers, reachTimeout, err)
+		return fmt.Errorf("%w at %s: %w", ErrNoBroker, strings.Join(a.addr.Brokers, ","), err)
 	}
 	if err := a.topics(ctx, kadm.NewClient(cl)); err != nil {
 		return err
@@ -234,13 +238,19 @@ func (a *App) spawn() {
 	for name, p := range a.procs {
 		wg.Go(func() {
 			err := p.Run(ctx)
-			if ctx.Err() == nil {
-				a.fail("processor "+name, err)
+			early := ctx.Err() == nil
+			if err == nil && early {
+				err = errors.New("ended by itself")
 			}
-			if err != nil {
-				mu.Lock()
-				errs = append(errs, fmt.Errorf("processor %s: %w", name, err))
-				mu.Unlock()
+			if err == nil {
+				return
+			}
+			err = fmt.Errorf("processor %s: %w", name, err)
+			mu.Lock()
+			errs = append(errs, err)
+			mu.Unlock()
+			if early {
+				a.fail(err)
 			}
 		})
 	}
@@ -248,7 +258,7 @@ func (a *App) spawn() {
 		wg.Go(func() {
 			select {
 			case <-a.broker.Failed():
-				a.fail("broker", a.broker.Err())
+				a.fail(fmt.Errorf("broker: %w", a.broker.Err()))
 			case <-ctx.Done():
 			}
 		})
@@ -260,12 +270,9 @@ func (a *App) spawn() {
 	})
 }
 
-func (a *App) fail(name string, err error) {
-	if err == nil {
-		err = errors.New("ended by itself")
-	}
+func (a *App) fail(err error) {
 	select {
-	case a.failed <- fmt.Errorf("%s: %w", name, err):
+	case a.failed <- err:
 	default: // the first one is the cause
 	}
 }

@@ -89,6 +89,19 @@ func (f findings) text(w io.Writer, st style) error {
 		_, err := fmt.Fprintf(w, "\n%s\n", st.bad(fmt.Sprintf("%d of %d checks failed", n, len(f))))
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\n%s\n", st.good("nothing is wrong"))
+	warned := 0
+	for _, x := range f {
+		if x.Level == levelWarn {
+			warned++
+		}
+	}
+	verdict := st.good("nothing is wrong")
+	switch {
+	case warned == 1:
+		verdict = st.warn("nothing is broken, 1 warning")
+	case warned > 1:
+		verdict = st.warn(fmt.Sprintf("nothing is broken, %d warnings", warned))
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", verdict)
 	return err
 }

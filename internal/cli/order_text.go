@@ -84,7 +84,7 @@ func percent(bp int64) string {
 	return strings.TrimSuffix(strings.TrimRight(money(bp, ""), "0"), ".") + " %"
 }
 
-func moment(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04:05.000") }
+func moment(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04:05.000Z") }
 
 func orderTable(w io.Writer, orders []*schemas.Order) error {
 	rows := [][]string{{"ORDER", "STATE", "CUSTOMER", "PLACED", "GROSS", "INVOICE", "REASON"}}

@@ -219,7 +219,7 @@ O-2,2014-01-04,2014-01-05,C-2,P-1,Chair,50.00,4,0
 	}
 	var o schemas.Order
 	s.read(&o, "order", "get", "ord_O-1")
-	if got := moment(o.ChangedAt); o.Net != 2000 || got != "2014-01-07 00:00:00.000" {
+	if got := moment(o.ChangedAt); o.Net != 2000 || got != "2014-01-07 00:00:00.000Z" {
 		t.Errorf("net %d, last changed %s; want 2000, at the ship date", o.Net, got)
 	}
 	s.run("", "verify")

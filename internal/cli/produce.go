@@ -78,6 +78,9 @@ func (f *produceFlags) load(s *session, fs *pflag.FlagSet) (load, error) {
 		}
 		f.made.Seed = uint64(binary.BigEndian.Uint32(b[:]))
 	}
+	if err := f.checkMade(); err != nil {
+		return load{}, err
+	}
 	w, err := workload.New(f.made)
 	if err != nil {
 		return load{}, &usageError{err}
@@ -105,6 +108,24 @@ func (f *produceFlags) add(fs *pflag.FlagSet) {
 	for _, r := range f.faults() {
 		fs.Float64Var(r.rate, r.name, 0, "fault: "+r.what+", `RATE`")
 	}
+}
+
+// checkMade looks at what the flags say of made-up orders, flag by flag.
+func (f *produceFlags) checkMade() error {
+	for _, n := range []struct {
+		flag  string
+		value int64
+	}{{"orders", int64(f.made.Orders)}, {"customers", int64(f.made.Customers)}, {"products", int64(f.made.Products)}, {"stock", f.made.Stock}} {
+		if n.value < 0 {
+			return usagef("--%s %d: want a number from 0", n.flag, n.value)
+		}
+	}
+	for _, r := range f.faults() {
+		if !(*r.rate >= 0 && *r.rate <= 1) { // NaN too
+			return usagef("--%s %v: want a rate from 0 to 1, e.g. 0.05", r.name, *r.rate)
+		}
+	}
+	return nil
 }
 
 type faultFlag struct {

@@ -34,6 +34,9 @@ func (s *session) imported(f *produceFlags) (load, error) {
 	for _, row := range bad {
 		fmt.Fprintf(s.env.Stderr, "%s %s: %v\n", s.errStyle().warn("left out:"), f.from, &row)
 	}
+	if file.Placements() == 0 {
+		return load{}, fmt.Errorf("no order rows in %s", f.from)
+	}
 	return load{
 		source: filepath.Base(f.from), orders: file.Placements(), badRows: bad,
 		setup: items(file.Setup(f.made.Stock, f.made.Credit)), setups: file.Setups(), commands: items(file.Orders()),

@@ -123,8 +123,10 @@ func (s *session) unreachable(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	return hinted(fmt.Errorf("no broker answers at %s: %w", strings.Join(s.set.brokers, ","), err),
-		"start one with `orderlog up`, or name yours with --brokers or ORDERLOG_BROKERS")
+		"%s", noBrokerHint)
 }
+
+const noBrokerHint = "start one with `orderlog up`, or name yours with --brokers or ORDERLOG_BROKERS"
 
 func (s *session) httpClient() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -96,13 +97,30 @@ func envName(flag string) string {
 	return "ORDERLOG_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// cause is pflag's error without the flag's name, which was not typed.
+// cause is pflag's error without the flag's name, which may not have been typed,
+// and says what is wanted where that is a number.
 func cause(err error) error {
 	var bad *pflag.InvalidValueError
-	if errors.As(err, &bad) {
+	if !errors.As(err, &bad) {
+		return err
+	}
+	var number *strconv.NumError
+	if !errors.As(err, &number) {
 		return bad.Unwrap()
 	}
-	return err
+	kind := bad.GetFlag().Value.Type()
+	word, _ := pflag.UnquoteUsage(bad.GetFlag())
+	switch {
+	case word == "RATE":
+		return errors.New("want a rate from 0 to 1, e.g. 0.05")
+	case kind == "bool":
+		return errors.New("want true or false")
+	case strings.HasPrefix(kind, "float"):
+		return errors.New("want a number")
+	case errors.Is(number, strconv.ErrRange):
+		return errors.New("too large a number")
+	}
+	return errors.New("want a whole number")
 }
 
 func eachSettable(cmd *cobra.Command, do func(*pflag.Flag)) {

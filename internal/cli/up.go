@@ -46,6 +46,9 @@ data folder holds everything: starting again goes on where it stopped.`,
 		Example: example("orderlog up --data ./data", "",
 			"# then, in another terminal", "orderlog produce --orders 1000", "orderlog verify"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkPorts(cfg.port, cfg.registry); err != nil {
+				return err
+			}
 			c := s.appConfig()
 			c.Dir, c.Port, c.RegistryPort, c.Partitions, c.Sync, c.Rules = cfg.data, cfg.port, cfg.registry, cfg.partitions, cfg.sync, cfg.rules
 			return s.keepRunning(cmd.Context(), c, "data in "+cfg.data)
@@ -89,7 +92,11 @@ func (s *session) keepRunning(ctx context.Context, cfg app.Config, note string) 
 		fmt.Fprintln(s.env.Stderr, "stopping: open transactions are finished first")
 		return a.Stop()
 	case err := <-a.Failed():
-		return errors.Join(err, a.Stop())
+		stopped := a.Stop()
+		if errors.Is(stopped, err) {
+			return stopped // says it already
+		}
+		return errors.Join(err, stopped)
 	}
 }
 
@@ -97,6 +104,9 @@ func startHint(err error, cfg app.Config) error {
 	var locked *folder.LockedError
 	if errors.As(err, &locked) {
 		return hinted(err, "stop the other one, or name another folder with --data")
+	}
+	if errors.Is(err, app.ErrNoBroker) {
+		return hinted(err, "%s", noBrokerHint)
 	}
 	if len(cfg.Brokers) == 0 && strings.Contains(err.Error(), "address already in use") {
 		return hinted(err, "--port 0 --registry-port 0 take free ports")

@@ -38,6 +38,10 @@ func unknownCommand(cmd *cobra.Command, word string) error {
 // flagError turns pflag's errors into ours and names the flag that was meant.
 func flagError(cmd *cobra.Command, err error) error {
 	var missing *pflag.NotExistError
+	var bad *pflag.InvalidValueError
+	if errors.As(err, &bad) {
+		return hinted(usagef("--%s %q: %w", bad.GetFlag().Name, bad.GetValue(), cause(err)), "%s --help shows how it is used", cmd.CommandPath())
+	}
 	if !errors.As(err, &missing) {
 		return hinted(&usageError{err}, "%s --help shows how it is used", cmd.CommandPath())
 	}
