@@ -28,6 +28,8 @@ func (s *session) imported(f *produceFlags) (load, error) {
 	switch {
 	case errors.As(err, &row):
 		return load{}, hinted(fmt.Errorf("%s: %w", f.from, err), "without --strict bad rows are reported and left out")
+	case err != nil && strings.Contains(err.Error(), "missing columns"):
+		return load{}, hinted(fmt.Errorf("%s: %w", f.from, err), "columns are separated by commas: is it separated by ; ?")
 	case err != nil:
 		return load{}, fmt.Errorf("%s: %w", f.from, err)
 	}

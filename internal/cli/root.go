@@ -21,14 +21,18 @@ vouchers, exactly once.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	version := root.Flags().Bool("version", false, "print what this binary was made from")
 	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if *version {
+			return newVersion(s).RunE(cmd, nil)
+		}
 		if len(args) == 0 {
 			return cmd.Help()
 		}
 		return unknownCommand(cmd, args[0])
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
+	root.SetHelpCommand(newHelp(s))
 	root.SetIn(s.env.Stdin)
 	root.SetOut(s.env.Stdout)
 	root.SetErr(s.env.Stderr)
@@ -86,6 +90,25 @@ Example:
 const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
 
 {{end}}{{.UsageString}}`
+
+// newHelp is --help for those who type it first.
+func newHelp(s *session) *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND...]", Short: "Show the help of a command", Hidden: true,
+		Example:           example("orderlog help order place"),
+		PersistentPreRunE: func(*cobra.Command, []string) error { s.started = true; return nil },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err == nil && len(rest) > 0 {
+				err = unknownCommand(about, rest[0])
+			}
+			if err != nil {
+				return err
+			}
+			return about.Help()
+		},
+	}
+}
 
 // exactly wants one argument per name.
 func exactly(names ...string) cobra.PositionalArgs {

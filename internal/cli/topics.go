@@ -124,6 +124,9 @@ func (s *session) plan(cmd *cobra.Command, f topicFlags) ([]topicplan.Change, er
 	if err := f.check(); err != nil {
 		return nil, err
 	}
+	if f.partitions == 0 && cmd.Flags().Changed("partitions") {
+		return nil, usagef("--partitions 0: between 1 and 1000 are possible; leave it away to keep what is there")
+	}
 	adm, err := s.admin(cmd.Context())
 	if err != nil {
 		return nil, err

@@ -69,7 +69,8 @@ func (c *Client) SendAll(ctx context.Context, seq iter.Seq[flow.Message], sent f
 }
 
 // WaitRead returns when the groups (bare names) have read all there is for them,
-// and nothing that they wrote meanwhile is left for one of them.
+// and nothing that they wrote meanwhile is left for one of them. A group that has
+// committed no offsets and has no commands topic of its own counts as done.
 func (c *Client) WaitRead(ctx context.Context, groups ...string) error {
 	for {
 		before, err := c.written(ctx)

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -21,26 +20,50 @@ var ErrNoOrder = errors.New("no such order")
 func (c *Client) orderLog() string { return topics.Prefixed(c.cfg.Namespace, topics.OrderTable) }
 
 // GetOrder reads the order as of now from its partition of the order log, from
-// start to end: for people and tests, not for traffic.
+// start to end: for people and tests, not for traffic. The highest version counts,
+// wherever it stands.
 func (c *Client) GetOrder(ctx context.Context, id string) (*schemas.Order, error) {
 	span, err := c.partitionOf(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	var last *kgo.Record
-	err = span.Read(ctx, c.cfg.Opts, func(r *kgo.Record) (bool, error) {
-		if string(r.Key) == id {
-			last = apart(r)
-		}
-		return true, nil
-	})
-	switch {
-	case err != nil:
+	orders, err := c.newest(ctx, span, func(key string) bool { return key == id })
+	if err != nil {
 		return nil, err
-	case last == nil || !hasRow(last):
+	}
+	n, ok := orders[id]
+	if !ok {
 		return nil, fmt.Errorf("order %q: %w", id, ErrNoOrder)
 	}
-	return c.order(ctx, last)
+	return n.order, n.err
+}
+
+// newest is an order's row of the highest version, the later of equal ones. err
+// is that of a row which cannot be decoded and which no other has followed.
+type newest struct {
+	order *schemas.Order
+	err   error
+}
+
+func (c *Client) newest(ctx context.Context, span Span, wanted func(key string) bool) (map[string]newest, error) {
+	orders := map[string]newest{}
+	err := span.Read(ctx, c.cfg.Opts, func(r *kgo.Record) (bool, error) {
+		key := string(r.Key)
+		if !wanted(key) {
+			return true, nil
+		}
+		if !hasRow(r) {
+			delete(orders, key)
+			return true, nil
+		}
+		o, err := c.order(ctx, r)
+		if before := orders[key].order; err != nil || before != nil && before.Version > o.Version {
+			o = before
+		}
+		orders[key] = newest{o, err}
+		return true, nil
+	})
+	return orders, err
 }
 
 // partitionOf is the whole partition of the order log that id belongs to.
@@ -78,26 +101,17 @@ func (c *Client) ListOrders(ctx context.Context, f Filter) ([]*schemas.Order, er
 	if err != nil {
 		return nil, err
 	}
-	last := map[string]*kgo.Record{}
-	err = span.Read(ctx, c.cfg.Opts, func(r *kgo.Record) (bool, error) {
-		if hasRow(r) {
-			last[string(r.Key)] = apart(r)
-		} else {
-			delete(last, string(r.Key))
-		}
-		return true, nil
-	})
+	all, err := c.newest(ctx, span, func(string) bool { return true })
 	if err != nil {
 		return nil, err
 	}
 	orders := []*schemas.Order{}
-	for _, r := range last {
-		o, err := c.order(ctx, r)
-		if err != nil {
-			return nil, err
+	for _, n := range all {
+		if n.err != nil {
+			return nil, n.err
 		}
-		if f.fits(o) {
-			orders = append(orders, o)
+		if f.fits(n.order) {
+			orders = append(orders, n.order)
 		}
 	}
 	slices.SortFunc(orders, func(a, b *schemas.Order) int {
@@ -112,11 +126,6 @@ func (c *Client) ListOrders(ctx context.Context, f Filter) ([]*schemas.Order, er
 // hasRow tells rows from tombstones and from empty values, which only say that a
 // message about an order that is not there was handled.
 func hasRow(r *kgo.Record) bool { return len(r.Value) > 0 }
-
-// apart is a copy that does not hold on to the fetch which r came in.
-func apart(r *kgo.Record) *kgo.Record {
-	return &kgo.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value)}
-}
 
 // WatchOrder calls each with every version of the order, those of the past
 // first, until it answers false or ctx ends. Compaction may have taken older
