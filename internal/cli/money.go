@@ -10,6 +10,9 @@ import (
 
 // parseMoney reads a decimal amount such as "12.50" as minor units, exactly.
 func parseMoney(s string) (int64, error) {
+	if strings.Contains(s, ",") {
+		return 0, fmt.Errorf("%q is no amount: want a point before the cents and no commas", s)
+	}
 	whole, cents, point := strings.Cut(s, ".")
 	if point && (len(cents) == 0 || len(cents) > 2) {
 		return 0, fmt.Errorf("%q is no amount: want one or two decimals after the point", s)

@@ -228,7 +228,11 @@ func (p *produced) text(w io.Writer) error {
 	if p.DryRun {
 		verb = "would send"
 	}
-	fmt.Fprintf(w, "%s %d orders from %s\n\n", verb, p.Orders, p.Source)
+	orders := "orders"
+	if p.Orders == 1 {
+		orders = "order"
+	}
+	fmt.Fprintf(w, "%s %d %s from %s\n\n", verb, p.Orders, orders, p.Source)
 	var rows [][]string
 	for _, typ := range sorted(p.Sent) {
 		rows = append(rows, []string{typ, fmt.Sprint(p.Sent[typ])})

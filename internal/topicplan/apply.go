@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -17,8 +18,13 @@ import (
 // no harm.
 func Apply(ctx context.Context, adm *kadm.Client, changes []Change) error {
 	var errs []error
-	expect := make(map[string]int32) // topic -> partitions to wait for
+	blocked := make(map[string][]string) // reason -> topics, as one error each
+	expect := make(map[string]int32)     // topic -> partitions to wait for
 	for _, c := range changes {
+		if c.Blocked != "" {
+			blocked[c.Blocked] = append(blocked[c.Blocked], c.Topic)
+			continue
+		}
 		if err := applyOne(ctx, adm, c); err != nil {
 			errs = append(errs, fmt.Errorf("topic %q: %s: %w", c.Topic, c.What, err))
 			continue
@@ -31,6 +37,9 @@ func Apply(ctx context.Context, adm *kadm.Client, changes []Change) error {
 			expect[c.Topic] = int32(n)
 		}
 	}
+	for _, why := range sortedKeys(blocked) {
+		errs = append(errs, fmt.Errorf("topics left as they are: %s: %s", strings.Join(blocked[why], ", "), why))
+	}
 	if err := waitForLeaders(ctx, adm, expect); err != nil {
 		errs = append(errs, err)
 	}
@@ -38,9 +47,6 @@ func Apply(ctx context.Context, adm *kadm.Client, changes []Change) error {
 }
 
 func applyOne(ctx context.Context, adm *kadm.Client, c Change) error {
-	if c.Blocked != "" {
-		return errors.New(c.Blocked)
-	}
 	switch c.What {
 	case Create:
 		return create(ctx, adm, c)
