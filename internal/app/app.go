@@ -91,6 +91,20 @@ func (a *App) Stop() error {
 // while it should run.
 func (a *App) Failed() <-chan error { return a.failed }
 
+// Guard returns a context that ends with ctx, or when a processor or the embedded
+// broker has ended by itself; that error is then its cause.
+func (a *App) Guard(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case err := <-a.failed:
+			cancel(err)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
 // Addresses says where brokers and registry are, once started.
 func (a *App) Addresses() Addresses { return a.addr }
 

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -61,9 +63,11 @@ the end the log is asked to prove itself: exit code 1 if it cannot.`,
 				fmt.Fprintf(s.env.Stdout, "%s\n", s.outStyle().dim(fmt.Sprintf("broker %s, registry %s, up in %v",
 					a.Addresses().Brokers[0], a.Addresses().Registry, time.Since(began).Round(time.Millisecond))))
 			}
-			sum, err := demo.Run(cmd.Context(), a, s.set.namespace, cfg.credit, in, &stages{s: s})
+			ctx, done := a.Guard(cmd.Context())
+			defer done()
+			sum, err := demo.Run(ctx, a, s.set.namespace, cfg.credit, in, &stages{s: s})
 			if err != nil {
-				return err
+				return cmp.Or(context.Cause(ctx), err)
 			}
 			if err := s.show(sum, func(w io.Writer) error { return s.demoText(w, sum) }); err != nil {
 				return err

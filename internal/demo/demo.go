@@ -106,8 +106,8 @@ func Run(ctx context.Context, a *app.App, namespace string, openingLimit int64, 
 		return s, err
 	}
 	if _, err := tracker.Wait(ctx, func(states map[string]int) bool {
-		p.At(states[schemas.Delivered])
-		return states[schemas.Delivered] >= len(invoiced)
+		p.At(len(invoiced) - states[schemas.Invoiced])
+		return states[schemas.Invoiced] == 0 // delivered, or cancelled before
 	}); err != nil {
 		return s, err
 	}
