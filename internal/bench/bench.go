@@ -178,7 +178,9 @@ func (r *run) rate(ctx context.Context, res *Result) (err error) {
 	if err := r.start(ctx); err != nil {
 		return err
 	}
-	if err := r.out.WaitRead(ctx, app.Names()...); err != nil { // more than settled: the followers are done, too
+	guarded, done := r.app.Guard(ctx)
+	defer done()
+	if err := r.out.WaitRead(guarded, app.Names()...); err != nil { // more than settled: the followers are done, too
 		return err
 	}
 	res.Orders, res.Seconds = r.N, time.Since(began).Seconds()
@@ -191,7 +193,7 @@ func (r *run) rate(ctx context.Context, res *Result) (err error) {
 	if r.tracker, err = track.Start(r.app.ClientOpts(), r.App.Namespace, time.Now); err != nil {
 		return err
 	}
-	if _, err := r.settled(ctx, r.N); err != nil {
+	if err := r.settled(ctx, r.N); err != nil {
 		return err
 	}
 	r.Say("%d orders settled in %.1f s: %.0f/s; states %v", r.N, res.Seconds, res.OrdersPerSecond, r.tracker.States())
@@ -199,8 +201,11 @@ func (r *run) rate(ctx context.Context, res *Result) (err error) {
 }
 
 // settled waits for the first n orders ever sent.
-func (r *run) settled(ctx context.Context, n int) (time.Time, error) {
-	return r.tracker.Wait(ctx, func(s map[string]int) bool { return track.Settled(s) >= n })
+func (r *run) settled(ctx context.Context, n int) error {
+	ctx, done := r.app.Guard(ctx)
+	defer done()
+	_, err := r.tracker.Wait(ctx, func(s map[string]int) bool { return track.Settled(s) >= n })
+	return err
 }
 
 // latency sends orders evenly at a part of the rate.
@@ -212,7 +217,7 @@ func (r *run) latency(ctx context.Context, load, rate float64) (Latency, error) 
 		return l, err
 	}
 	r.N += l.Orders
-	if _, err := r.settled(ctx, r.N); err != nil {
+	if err := r.settled(ctx, r.N); err != nil {
 		return l, err
 	}
 	took := r.tracker.Latencies()
