@@ -194,7 +194,12 @@ func start(t testing.TB, cfg Config, g *goka.GroupGraph) *running {
 
 func (r *running) waitReady() *running {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	return r.waitFor(20 * time.Second)
+}
+
+func (r *running) waitFor(most time.Duration) *running {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
 	if err := r.WaitReady(ctx); err != nil {
 		r.t.Fatalf("not ready: %v", err)
