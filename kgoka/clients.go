@@ -14,15 +14,24 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// membership is a group's part in Kafka's group, through all its clients.
+type membership struct {
+	*group
+	topics []string
+	ids    map[string]kadm.TopicID // of topics, from the first look on
+	member string                  // the last member ID that the broker gave, "" for none yet
+}
+
 // clients is what a group consumes and produces with, until there is a doubt.
 type clients struct {
-	*group
+	*membership
+	ctx    context.Context // ends with Run
 	prods  [2]*producer
 	turn   int
 	cl     *kgo.Client
 	next   chan *session // the last assignment, until the loop takes it
-	cur    *session      // owned by the client's callbacks, as is member
-	member *kgo.Client   // cl, which a callback may come too early to see
+	cur    *session      // owned by the client's callbacks, as is joined
+	joined *kgo.Client   // cl, which a callback may come too early to see
 	tries  int           // aborts since the last commit
 	stuck  chan error    // an error of the group that joining again does not mend
 }
@@ -38,10 +47,11 @@ func (d doubt) Unwrap() error { return d.error }
 // Consume runs until ctx ends or an error is there to stay.
 func (g *group) Consume(ctx context.Context, topics []string, h sarama.ConsumerGroupHandler) error {
 	g.h = h
+	m := &membership{group: g, topics: topics}
 	var wait time.Duration
 	for ctx.Err() == nil {
 		before := g.p.count.in.Load()
-		err := g.live(ctx, topics)
+		err := m.live(ctx)
 		if ctx.Err() != nil && (!errors.As(err, new(failure)) || errors.Is(err, context.Canceled)) {
 			return nil
 		}
@@ -71,10 +81,10 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // live consumes with one set of clients.
-func (g *group) live(ctx context.Context, topics []string) error {
-	c := &clients{group: g, next: make(chan *session, 1), stuck: make(chan error, 1)}
+func (m *membership) live(ctx context.Context) error {
+	c := &clients{membership: m, ctx: ctx, next: make(chan *session, 1), stuck: make(chan error, 1)}
 	defer c.close()
-	if err := c.connect(ctx, topics); err != nil {
+	if err := c.connect(ctx); err != nil {
 		if passing(err) {
 			return doubt{err}
 		}
@@ -91,9 +101,9 @@ func (g *group) live(ctx context.Context, topics []string) error {
 		}
 		err := s.setup(ctx)
 		if err == nil && !s.ended() {
-			g.p.serve(s)
+			m.p.serve(s)
 			err = c.consume(ctx, s)
-			g.p.serve(nil)
+			m.p.serve(nil)
 		}
 		if down := s.teardown(); err == nil && ctx.Err() == nil {
 			err = down
@@ -105,7 +115,7 @@ func (g *group) live(ctx context.Context, topics []string) error {
 }
 
 // connect takes over the transactional IDs and then joins the group.
-func (c *clients) connect(ctx context.Context, topics []string) (err error) {
+func (c *clients) connect(ctx context.Context) (err error) {
 	p := c.p
 	implicit, err := implicitOffsets(ctx, p.adm)
 	if err != nil {
@@ -117,20 +127,20 @@ func (c *clients) connect(ctx context.Context, topics []string) (err error) {
 			return err
 		}
 	}
-	ts, err := topicIDs(ctx, p.adm, topics...)
+	ts, err := c.sameTopics(ctx)
 	if err != nil {
 		return err
 	}
 	p.mu.Lock()
-	p.npart = len(ts[topics[0]].Partitions)
+	p.npart = len(ts[c.topics[0]].Partitions)
 	p.mu.Unlock()
 	c.cl, err = kgo.NewClient(append(p.clientOpts("consumer"),
-		kgo.ConsumerGroup(p.group), kgo.ConsumeTopics(topics...),
+		kgo.ConsumerGroup(p.group), kgo.ConsumeTopics(c.topics...),
 		kgo.Balancers(kgo.RangeBalancer()), // gives equal partitions of all topics to the same member
 		kgo.BlockRebalanceOnPoll(), kgo.DisableAutoCommit(),
 		kgo.SessionTimeout(p.cfg.SessionTimeout), kgo.HeartbeatInterval(p.cfg.SessionTimeout/5),
 		kgo.RebalanceTimeout(p.cfg.RebalanceTimeout),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()), // fetched says where to begin, and nothing else does
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.WithHooks(c), kgo.OnPartitionsAssigned(c.assigned), kgo.AdjustFetchOffsetsFn(c.fetched),
 		kgo.OnPartitionsRevoked(c.revoked), kgo.OnPartitionsLost(c.revoked))...)
@@ -162,7 +172,7 @@ func (c *clients) close() {
 // recovery of a table and the first record.
 
 func (c *clients) assigned(_ context.Context, cl *kgo.Client, m map[string][]int32) {
-	c.member = cl
+	c.joined = cl
 	for _, nums := range m {
 		if len(nums) > 0 {
 			return // fetched follows
@@ -171,29 +181,28 @@ func (c *clients) assigned(_ context.Context, cl *kgo.Client, m map[string][]int
 	c.offer(nil)
 }
 
-// fetched also makes every offset exact and takes its epoch away: what the client
-// must look up first, it adds to its fetches one long poll later.
+// fetched says where to consume from. The offsets have no epochs, which positions
+// has looked at: what the client must look up itself, it adds to its fetches one
+// long poll later.
 func (c *clients) fetched(ctx context.Context, offs map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	assign := map[string][]int32{}
-	var starts kadm.ListedOffsets
 	for topic, parts := range offs {
+		assign[topic] = slices.Collect(maps.Keys(parts))
+	}
+	var at offsets
+	err := retry(ctx, func(ctx context.Context) (err error) {
+		at, err = c.positions(ctx, assign)
+		return err
+	})
+	if err != nil {
+		if !passing(err) {
+			c.give(err)
+		}
+		return nil, err
+	}
+	for topic, parts := range at {
 		for num, o := range parts {
-			assign[topic] = append(assign[topic], num)
-			at := o.EpochOffset().Offset
-			if at < 0 {
-				if starts == nil {
-					var err error
-					if starts, err = kadm.NewClient(c.p.adm).ListStartOffsets(ctx, slices.Collect(maps.Keys(offs))...); err != nil {
-						return nil, err
-					}
-				}
-				first, ok := starts.Lookup(topic, num)
-				if !ok || first.Err != nil {
-					continue // left to the client
-				}
-				at = first.Offset
-			}
-			parts[num] = kgo.NewOffset().At(at)
+			offs[topic][num] = kgo.NewOffset().At(o.Offset)
 		}
 	}
 	c.offer(assign)
@@ -204,7 +213,7 @@ func (c *clients) offer(assign map[string][]int32) {
 	if c.cur != nil {
 		_ = c.cur.teardown()
 	}
-	member, gen := c.member.GroupMetadata()
+	member, gen := c.joined.GroupMetadata()
 	c.cur = newSession(c.group, assign, member, gen)
 	select {
 	case <-c.next: // nobody took it
@@ -227,9 +236,14 @@ func (c *clients) revoked(context.Context, *kgo.Client, map[string][]int32) {
 func (c *clients) OnGroupManageError(err error) {
 	c.p.cfg.Log.Debug("group session ended", "error", err)
 	if errors.Is(err, kerr.InvalidSessionTimeout) || errors.Is(err, kerr.InconsistentGroupProtocol) || lasting(err) {
-		select {
-		case c.stuck <- fmt.Errorf("joining group %q: %w", c.p.group, err):
-		default:
-		}
+		c.give(fmt.Errorf("joining group %q: %w", c.p.group, err))
+	}
+}
+
+// give hands the loop an error that ends these clients.
+func (c *clients) give(err error) {
+	select {
+	case c.stuck <- err:
+	default:
 	}
 }

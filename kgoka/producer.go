@@ -80,25 +80,26 @@ func (p *producer) acknowledged(r *kgo.Record, err error) {
 
 // commitOffsets makes offsets part of the transaction, on behalf of the member
 // that consumed them: a later generation of the group refuses it.
-func (p *producer) commitOffsets(ctx context.Context, group, member string, gen int32, offs offsets) error {
+func (p *producer) commitOffsets(ctx context.Context, m *membership, member string, gen int32, offs offsets) error {
 	id, epoch, err := p.cl.ProducerID(ctx)
 	if err != nil {
 		return err
 	}
 	if !p.implicit {
-		if err := p.addOffsets(ctx, group, id, epoch); err != nil {
+		if err := p.addOffsets(ctx, m.p.group, id, epoch); err != nil {
 			return err
 		}
 	}
 	req := kmsg.NewPtrTxnOffsetCommitRequest()
-	req.TransactionalID, req.Group, req.ProducerID, req.ProducerEpoch = p.id, group, id, epoch
+	req.TransactionalID, req.Group, req.ProducerID, req.ProducerEpoch = p.id, m.p.group, id, epoch
 	req.MemberID, req.Generation = member, gen
 	for topic, parts := range offs {
 		t := kmsg.NewTxnOffsetCommitRequestTopic()
 		t.Topic = topic
+		meta := commitMeta(m.ids[topic])
 		for num, o := range parts {
 			pt := kmsg.NewTxnOffsetCommitRequestTopicPartition()
-			pt.Partition, pt.Offset, pt.LeaderEpoch = num, o.Offset, o.Epoch
+			pt.Partition, pt.Offset, pt.LeaderEpoch, pt.Metadata = num, o.Offset, o.Epoch, meta
 			t.Partitions = append(t.Partitions, pt)
 		}
 		req.Topics = append(req.Topics, t)

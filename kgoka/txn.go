@@ -36,7 +36,7 @@ func (c *clients) consume(ctx context.Context, s *session) error {
 
 // batch handles what a poll brought, in one transaction.
 func (c *clients) batch(s *session, fs kgo.Fetches) error {
-	if err := fetchError(fs, c.p); err != nil {
+	if err := c.fetchError(fs); err != nil {
 		return err
 	}
 	from, to := span(fs)
@@ -101,7 +101,7 @@ func (c *clients) commit(ctx context.Context, s *session, b *batch, to offsets) 
 	if err := b.failed(); err != nil {
 		return err
 	}
-	if err := b.prod.commitOffsets(ctx, c.p.group, s.member, s.gen, to); err != nil {
+	if err := b.prod.commitOffsets(ctx, c.membership, s.member, s.gen, to); err != nil {
 		return fmt.Errorf("committing offsets: %w", err)
 	}
 	err := b.prod.cl.EndTransaction(ctx, kgo.TryCommit)
@@ -115,7 +115,7 @@ func (c *clients) commit(ctx context.Context, s *session, b *batch, to offsets) 
 }
 
 func (c *clients) commitPlain(ctx context.Context, to offsets) (err error) {
-	c.cl.CommitOffsetsSync(ctx, to, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, e error) {
+	c.cl.CommitOffsetsSync(c.withTopicIDs(ctx), to, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, e error) {
 		if err = e; err != nil {
 			return
 		}
@@ -206,21 +206,4 @@ func lasting(err error) bool {
 		}
 	}
 	return false
-}
-
-// fetchError returns what a fetch cannot get over. Leaving the group is not: the
-// client joins again.
-func fetchError(fs kgo.Fetches, p *Processor) (err error) {
-	fs.EachError(func(topic string, num int32, e error) {
-		switch {
-		case errors.Is(e, context.Canceled), errors.As(e, new(*kgo.ErrGroupSession)):
-		case errors.As(e, new(*kgo.ErrDataLoss)):
-			p.cfg.Log.Error("the log has lost records that were consumed", "topic", topic, "partition", num, "error", e)
-		case errors.Is(e, kgo.ErrClientClosed):
-			err = doubt{e}
-		case !passing(e):
-			err = fmt.Errorf("fetching %s/%d: %w", topic, num, e)
-		}
-	})
-	return err
 }

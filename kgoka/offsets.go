@@ -1,0 +1,245 @@
+package kgoka
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// A group consumes from its committed offsets, and from the start of a log of
+// which it has committed nothing. There is no third way: an offset that the log
+// does not have any more, or that is of another log, ends Run. Going on
+// somewhere else would pass records over or handle others in their place, and
+// that is for somebody to decide.
+
+// commitPrefix begins a commit's metadata; the ID of the topic follows as
+// Kafka's tools print it. Without it a topic made anew would be consumed from
+// where the one before was left.
+const commitPrefix = "topic-id="
+
+func commitMeta(id kadm.TopicID) *string {
+	s := commitPrefix + topicIDString(id)
+	return &s
+}
+
+func topicIDString(id kadm.TopicID) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+
+// extent is what a partition's log holds, and what the group has committed of it.
+type extent struct {
+	id         kadm.TopicID
+	start, end int64 // first offset, and the one after the last
+
+	commit   int64  // -1: none
+	epoch    int32  // of the leader that wrote the record before the commit; -1: not known
+	epochEnd int64  // where the log of that epoch ends; -1: not known
+	meta     string // of the commit
+}
+
+// first returns the offset to consume from, or what is wrong with the commit.
+func (x extent) first() (int64, error) {
+	id, ours := strings.CutPrefix(x.meta, commitPrefix)
+	switch {
+	case x.commit < 0:
+		return x.start, nil
+	case ours && id != topicIDString(x.id):
+		return 0, fmt.Errorf("the topic has been deleted and made anew: offset %d was committed for topic ID %s, and now it is %s", x.commit, id, topicIDString(x.id))
+	case x.commit < x.start:
+		return 0, fmt.Errorf("the log has lost records before the group came to them: offset %d is next, and the log begins at %d", x.commit, x.start)
+	case x.commit > x.end:
+		return 0, fmt.Errorf("the log is shorter than what the group has consumed of it: offset %d is next, and the log ends at %d", x.commit, x.end)
+	case x.epochEnd >= 0 && x.commit > x.epochEnd:
+		return 0, fmt.Errorf("the log is not the one that the group has consumed: offset %d is next, and what was written in leader epoch %d ends at %d now", x.commit, x.epoch, x.epochEnd)
+	}
+	return x.commit, nil
+}
+
+// offsetError says that a partition cannot be consumed from where the group is,
+// and what to do.
+func (m *membership) offsetError(topic string, num int32, err error) error {
+	return &localError{fmt.Errorf("group %q cannot go on with %s/%d: %w; to go on all the same, stop the group and say from where: "+
+		"kafka-consumer-groups --reset-offsets --group %s --topic %s:%d --to-offset N --execute", m.p.group, topic, num, err, m.p.group, topic, num)}
+}
+
+// positions returns the offsets to consume from.
+func (m *membership) positions(ctx context.Context, assign map[string][]int32) (offsets, error) {
+	adm := kadm.NewClient(m.p.adm)
+	topics := slices.Sorted(maps.Keys(assign))
+	if _, err := m.sameTopics(ctx); err != nil {
+		return nil, err
+	}
+	commits, err := adm.FetchOffsets(kadm.RequireStable(ctx), m.p.group)
+	if err != nil {
+		return nil, err
+	}
+	starts, err := adm.ListStartOffsets(ctx, topics...)
+	if err != nil {
+		return nil, err
+	}
+	ends, err := adm.ListEndOffsets(ctx, topics...)
+	if err != nil {
+		return nil, err
+	}
+	xs := map[string]map[int32]*extent{}
+	var epochs kadm.OffsetForLeaderEpochRequest
+	for topic, nums := range assign {
+		xs[topic] = map[int32]*extent{}
+		for _, num := range nums {
+			start, ok1 := starts.Lookup(topic, num)
+			end, ok2 := ends.Lookup(topic, num)
+			if !ok1 || !ok2 {
+				return nil, kerr.UnknownTopicOrPartition
+			}
+			c, ok := commits.Lookup(topic, num)
+			if err := errors.Join(start.Err, end.Err, c.Err); err != nil {
+				return nil, fmt.Errorf("offsets of %s/%d: %w", topic, num, err)
+			}
+			x := &extent{id: m.ids[topic], start: start.Offset, end: end.Offset, commit: -1, epoch: -1, epochEnd: -1}
+			if ok && c.At >= 0 {
+				x.commit, x.epoch, x.meta = c.At, c.LeaderEpoch, c.Metadata
+			}
+			if x.epoch >= 0 {
+				epochs.Add(topic, num, x.epoch)
+			}
+			xs[topic][num] = x
+		}
+	}
+	if len(epochs) > 0 {
+		es, err := adm.OffsetForLeaderEpoch(ctx, epochs)
+		if err != nil {
+			return nil, err
+		}
+		for topic, parts := range es {
+			for num, e := range parts {
+				if e.Err != nil {
+					return nil, fmt.Errorf("leader epochs of %s/%d: %w", topic, num, e.Err)
+				}
+				xs[topic][num].epochEnd = e.EndOffset
+			}
+		}
+	}
+	at := offsets{}
+	for topic, parts := range xs {
+		at[topic] = map[int32]kgo.EpochOffset{}
+		for num, x := range parts {
+			first, err := x.first()
+			if err != nil {
+				return nil, m.offsetError(topic, num, err)
+			}
+			if x.commit < 0 && first > 0 {
+				m.p.cfg.Log.Warn("nothing committed yet, and the log's first records are gone: starting at the first that is left",
+					"topic", topic, "partition", num, "offset", first)
+			}
+			at[topic][num] = kgo.EpochOffset{Epoch: -1, Offset: first}
+		}
+	}
+	return at, nil
+}
+
+// sameTopics returns the topics that the group consumes. They must be those that
+// it began with: the tables and origins are of these.
+func (m *membership) sameTopics(ctx context.Context) (ts map[string]kadm.TopicDetail, err error) {
+	err = retry(ctx, func(ctx context.Context) error {
+		ts, err = topicIDs(ctx, m.p.adm, m.topics...)
+		return err
+	})
+	switch {
+	case errors.Is(err, kerr.UnknownTopicOrPartition) && m.ids != nil:
+		return nil, &localError{fmt.Errorf("a topic of group %q is gone: of %q, only %q are there", m.p.group, m.topics, known(ts))}
+	case err != nil:
+		return nil, err
+	case m.ids == nil:
+		m.ids = map[string]kadm.TopicID{}
+		for topic, t := range ts {
+			m.ids[topic] = t.ID
+		}
+	}
+	for topic, t := range ts {
+		if err := m.sameTopic(topic, t.ID); err != nil {
+			return nil, err
+		}
+	}
+	return ts, nil
+}
+
+func known(ts map[string]kadm.TopicDetail) (topics []string) {
+	for topic, t := range ts {
+		if t.Err == nil {
+			topics = append(topics, topic)
+		}
+	}
+	return slices.Sorted(slices.Values(topics))
+}
+
+func (m *membership) sameTopic(topic string, id kadm.TopicID) error {
+	if was := m.ids[topic]; was != id {
+		return &localError{fmt.Errorf("topic %q was deleted and made anew while group %q consumed it: its ID was %s and is %s; "+
+			"start the group again to consume the new one", topic, m.p.group, topicIDString(was), topicIDString(id))}
+	}
+	return nil
+}
+
+// fetchError returns what a fetch cannot get over. Leaving the group is not: the
+// client joins again.
+func (c *clients) fetchError(fs kgo.Fetches) (err error) {
+	fs.EachTopic(func(t kgo.FetchTopic) {
+		if err == nil && t.TopicID != [16]byte{} {
+			err = c.sameTopic(t.Topic, t.TopicID)
+		}
+	})
+	fs.EachError(func(topic string, num int32, e error) {
+		if err == nil {
+			err = c.partitionError(topic, num, e)
+		}
+	})
+	return err
+}
+
+func (c *clients) partitionError(topic string, num int32, e error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	loss := (*kgo.ErrDataLoss)(nil)
+	switch {
+	case errors.Is(e, context.Canceled), errors.As(e, new(*kgo.ErrGroupSession)):
+		return nil
+	case errors.Is(e, kgo.ErrClientClosed):
+		return doubt{e}
+	case errors.As(e, &loss):
+		return c.offsetError(topic, num, fmt.Errorf("the log has lost records after the group has consumed them: offset %d was next, and the log of that leader epoch ends at %d now", loss.ConsumedTo, loss.ResetTo))
+	case errors.Is(e, kerr.OffsetOutOfRange):
+		if _, err := c.positions(ctx, map[string][]int32{topic: {num}}); err != nil {
+			return err
+		}
+		return doubt{fmt.Errorf("fetching %s/%d: %w", topic, num, e)} // of the position only: the commit says where to go on
+	case errors.Is(e, kerr.UnknownTopicID), errors.Is(e, kerr.UnknownTopicOrPartition):
+		if _, err := c.sameTopics(ctx); err != nil && !passing(err) {
+			return err
+		}
+		return nil
+	case !passing(e):
+		return fmt.Errorf("fetching %s/%d: %w", topic, num, e)
+	}
+	return nil
+}
+
+// withTopicIDs makes a plain commit say which topics it is of.
+func (m *membership) withTopicIDs(ctx context.Context) context.Context {
+	return kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		for i := range req.Topics {
+			t := &req.Topics[i]
+			for j := range t.Partitions {
+				t.Partitions[j].Metadata = commitMeta(m.ids[t.Topic])
+			}
+		}
+		return nil
+	})
+}
