@@ -36,6 +36,8 @@ type App struct {
 	broker *devbroker.Broker // nil unless embedded
 	addr   Addresses
 
+	registry string // its URL with user and password
+
 	failed chan error // the first processor that ended by itself
 }
 
@@ -139,8 +141,8 @@ func (a *App) connect(ctx context.Context) error {
 		}
 		a.onStop(lock.Release)
 	}
-	a.addr = Addresses{Brokers: a.cfg.Brokers, Registry: a.cfg.Registry, Embedded: len(a.cfg.Brokers) == 0}
-	if a.addr.Embedded {
+	at := a.cfg
+	if len(at.Brokers) == 0 {
 		b, err := devbroker.Start(ctx, devbroker.Config{Dir: a.folder("broker"), Port: a.cfg.Port, RegistryPort: a.cfg.RegistryPort, Listen: a.cfg.Listen,
 			Sync: a.cfg.Sync, Log: a.cfg.Log, Partitions: int(a.cfg.Partitions)})
 		if err != nil {
@@ -148,9 +150,10 @@ func (a *App) connect(ctx context.Context) error {
 		}
 		a.onStop(b.Stop)
 		a.broker = b
-		a.addr.Brokers, a.addr.Registry = []string{b.Addr()}, b.RegistryURL()
+		at.Brokers, at.Registry = []string{b.Addr()}, b.RegistryURL()
 	}
-	a.client = a.cfg.clientOpts(a.addr.Brokers)
+	a.client, a.registry = at.ClientOpts(), at.Registry
+	a.addr = Addresses{Brokers: at.Brokers, Registry: withoutUser(at.Registry), Embedded: a.broker != nil}
 	return nil
 }
 
@@ -180,7 +183,7 @@ func (a *App) prepare(ctx context.Context) error {
 	if err := a.topics(ctx, kadm.NewClient(cl)); err != nil {
 		return err
 	}
-	a.serde, err = schemas.NewSerde(ctx, schemas.SerdeConfig{Registry: a.addr.Registry, HTTPClient: a.cfg.httpClient(),
+	a.serde, err = schemas.NewSerde(ctx, schemas.SerdeConfig{Registry: a.registry, HTTPClient: a.cfg.HTTPClient(),
 		Namespace: a.cfg.Namespace, Log: a.cfg.Log})
 	return err
 }

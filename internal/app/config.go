@@ -5,16 +5,19 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
 
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/processors"
@@ -24,12 +27,15 @@ import (
 // nothing below takes them from elsewhere.
 type Config struct {
 	Brokers            []string // seed brokers; none: an embedded broker and registry
-	Registry           string   // schema registry URL; needed with Brokers
+	Registry           string   // schema registry URL, with user and password where it wants them; needed with Brokers
 	Namespace          string   // prefix of topics, groups and transactional IDs
 	Instance           string   // stable name of this process among those of a group; "0" if empty
 	Dir                string   // data folder; "": everything in memory
 	Sync               bool     // embedded broker: fsync every write
 	Port, RegistryPort int      // of the embedded broker; 0: those of last time, else free ones
+
+	TLS  *tls.Config    // of brokers and of an https registry; nil: brokers speak plainly
+	SASL sasl.Mechanism // nil: nobody logs in at the brokers
 
 	Processors  []string // names; nil: all
 	Partitions  int32    // of topics that are made; default 4
@@ -83,17 +89,58 @@ func Names() []string {
 	return ns
 }
 
-func (c Config) clientOpts(brokers []string) []kgo.Opt {
-	opts := []kgo.Opt{kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(50 * time.Millisecond)}
-	if c.Dial != nil {
+// ClientOpts reach the brokers named.
+func (c Config) ClientOpts() []kgo.Opt {
+	opts := []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.MetadataMinAge(50 * time.Millisecond)}
+	switch {
+	case c.Dial != nil && c.TLS != nil:
+		opts = append(opts, kgo.Dialer(c.dialTLS))
+	case c.Dial != nil:
 		opts = append(opts, kgo.Dialer(c.Dial))
+	case c.TLS != nil:
+		opts = append(opts, kgo.DialTLSConfig(c.TLS))
+	}
+	if c.SASL != nil {
+		opts = append(opts, kgo.SASL(c.SASL))
 	}
 	return opts
 }
 
-func (c Config) httpClient() *http.Client {
-	if c.Dial == nil {
-		return &http.Client{Timeout: 5 * time.Second}
+func (c Config) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	plain, err := c.Dial(ctx, network, address)
+	if err != nil {
+		return nil, err
 	}
-	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: c.Dial}}
+	cfg := c.TLS.Clone()
+	if cfg.ServerName == "" {
+		cfg.ServerName, _, _ = net.SplitHostPort(address)
+	}
+	conn := tls.Client(plain, cfg)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		plain.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// HTTPClient reaches the schema registry.
+func (c Config) HTTPClient() *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if c.Dial != nil {
+		transport.DialContext = c.Dial
+	}
+	if c.TLS != nil {
+		transport.TLSClientConfig = c.TLS.Clone()
+	}
+	return &http.Client{Timeout: 5 * time.Second, Transport: transport}
+}
+
+// withoutUser is a URL without what nobody else needs to know.
+func withoutUser(registry string) string {
+	u, err := url.Parse(registry)
+	if err != nil {
+		return registry // NewSerde refuses it
+	}
+	u.User = nil
+	return u.String()
 }

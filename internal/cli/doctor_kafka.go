@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -16,7 +17,7 @@ import (
 func (s *session) examineKafka(ctx context.Context, f *findings) {
 	adm, err := s.admin(ctx)
 	if err != nil {
-		f.fail("start one with `orderlog up`, or name yours with --brokers or ORDERLOG_BROKERS", "%v", err)
+		f.fail(cmp.Or(s.access.hint(err), noBrokerHint), "%v", err)
 		return
 	}
 	defer adm.Close()

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ func (s *session) examineRegistry(ctx context.Context, f *findings) {
 	user := u.User
 	u.User = nil
 	if err := s.examineClock(ctx, f, u, user); err != nil {
-		f.fail(away, "the schema registry at %s does not answer: %v", u, err)
+		f.fail(cmp.Or(s.access.hint(err), away), "the schema registry at %s does not answer: %v", u, err)
 		return
 	}
 	opts := []sr.ClientOpt{sr.URLs(u.String()), sr.HTTPClient(s.httpClient())}

@@ -29,7 +29,7 @@ func newRun(s *session) *cobra.Command {
 			if len(args) == 0 {
 				return hinted(usagef("%s needs PROCESSOR", cmd.CommandPath()), "one or more of %s, or all", strings.Join(names, ", "))
 			}
-			c := s.appConfig()
+			c := s.cluster()
 			for _, a := range args {
 				if a == "all" {
 					c.Processors = nil
@@ -40,7 +40,7 @@ func newRun(s *session) *cobra.Command {
 				}
 				c.Processors = append(c.Processors, a)
 			}
-			c.Brokers, c.Registry, c.Dir, c.Instance, c.Rules = s.set.brokers, s.set.registry, cfg.data, cfg.instance, cfg.rules
+			c.Dir, c.Instance, c.Rules = cfg.data, cfg.instance, cfg.rules
 			note := "tables in memory"
 			if cfg.data != "" {
 				note = "tables in " + cfg.data

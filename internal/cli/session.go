@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderlog/orderlog/internal/app"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -26,6 +27,7 @@ import (
 type session struct {
 	env     Env
 	set     settings
+	access  access
 	log     *slog.Logger
 	started bool // the command line was understood: what fails now is no wrong use
 }
@@ -36,6 +38,13 @@ func (s *session) start(cmd *cobra.Command) error {
 		return err
 	}
 	if err := s.set.check(); err != nil {
+		return err
+	}
+	var err error
+	if s.access, err = s.set.open(s.env); err != nil {
+		return err
+	}
+	if s.set.registry, err = s.set.withUser(s.env, s.set.registry); err != nil {
 		return err
 	}
 	s.log = s.newLog()
@@ -54,12 +63,20 @@ func (c *settings) check() error {
 		}
 	}
 	if u, err := url.Parse(c.registry); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return hinted(usagef("--registry %q: want a URL", c.registry), "e.g. --registry http://127.0.0.1:8081")
+		return hinted(usagef("--registry %q: want a URL", withoutPassword(c.registry)), "e.g. --registry http://127.0.0.1:8081")
 	}
 	if !validNamespace(c.namespace) {
 		return usagef("--namespace %q: letters, digits, dots, underscores and hyphens, no dot at either end, at most 100 of them", c.namespace)
 	}
 	return nil
+}
+
+// withoutPassword is a registry that can be shown, a URL or not.
+func withoutPassword(registry string) string {
+	if user, _, found := strings.Cut(registry, "@"); found {
+		return strings.Replace(registry, user, "...", 1)
+	}
+	return registry
 }
 
 func validNamespace(s string) bool {
@@ -90,13 +107,16 @@ func (s *session) bare(name string) string {
 	return strings.TrimPrefix(name, s.set.namespace+".")
 }
 
+// cluster is what the settings say about where brokers and registry are.
+func (s *session) cluster() app.Config {
+	c := s.appConfig()
+	c.Brokers, c.Registry, c.TLS, c.SASL = s.set.brokers, s.set.registry, s.access.tls, s.access.sasl
+	return c
+}
+
 // kafka returns the options that reach the brokers.
 func (s *session) kafka() []kgo.Opt {
-	opts := []kgo.Opt{kgo.SeedBrokers(s.set.brokers...), kgo.MetadataMinAge(50 * time.Millisecond), kgo.ClientID("orderlog")}
-	if s.env.Dial != nil {
-		opts = append(opts, kgo.Dialer(s.env.Dial))
-	}
-	return opts
+	return append(s.cluster().ClientOpts(), kgo.ClientID("orderlog"))
 }
 
 // reach is how long a command waits for a broker or a registry that is away.
@@ -123,17 +143,15 @@ func (s *session) unreachable(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	return hinted(fmt.Errorf("no broker answers at %s: %w", strings.Join(s.set.brokers, ","), err),
-		"%s", noBrokerHint)
+		"%s", cmp.Or(s.access.hint(err), noBrokerHint))
 }
 
 const noBrokerHint = "start one with `orderlog up`, or name yours with --brokers or ORDERLOG_BROKERS"
 
 func (s *session) httpClient() *http.Client {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	if s.env.Dial != nil {
-		transport.DialContext = s.env.Dial
-	}
-	return &http.Client{Timeout: reach, Transport: transport}
+	cl := s.cluster().HTTPClient()
+	cl.Timeout = reach
+	return cl
 }
 
 // serde connects to the schema registry and registers what this build knows.
@@ -141,7 +159,7 @@ func (s *session) serde(ctx context.Context) (*schemas.Serde, error) {
 	serde, err := schemas.NewSerde(ctx, schemas.SerdeConfig{Registry: s.set.registry, HTTPClient: s.httpClient(),
 		Namespace: s.set.namespace, Wait: reach, Now: s.env.Now, Log: s.log})
 	if err != nil {
-		return nil, hinted(err, "name the schema registry with --registry or ORDERLOG_REGISTRY")
+		return nil, hinted(err, "%s", cmp.Or(s.access.hint(err), "name the schema registry with --registry or ORDERLOG_REGISTRY"))
 	}
 	return serde, nil
 }

@@ -19,19 +19,21 @@ import (
 // a file, else defaults.
 type settings struct {
 	brokers   []string
-	registry  string
+	registry  string // with user and password, once completed
 	namespace string
 	config    string
 	output    string
 	noColor   bool
 	logLevel  string
 	logFormat string
+	security
 }
 
 func (c *settings) flags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&c.brokers, "brokers", []string{"127.0.0.1:9092"}, "Kafka brokers to start from, `HOST:PORT,...`")
 	fs.StringVar(&c.registry, "registry", "http://127.0.0.1:8081", "schema registry `URL`")
 	fs.StringVar(&c.namespace, "namespace", "", "`PREFIX` of topics, groups and transactional IDs; a dot comes after it")
+	c.security.flags(fs)
 	fs.StringVar(&c.config, "config", "", "settings `FILE` (default ./orderlog.yaml, then orderlog/config.yaml in the user's configuration)")
 	fs.VarP(newChoice(&c.output, outputText, outputText, outputJSON), "output", "o", "what to print")
 	fs.BoolVar(&c.noColor, "no-color", false, "no colour (also NO_COLOR)")

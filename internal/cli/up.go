@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -106,7 +107,7 @@ func startHint(err error, cfg app.Config) error {
 		return hinted(err, "stop the other one, or name another folder with --data")
 	}
 	if errors.Is(err, app.ErrNoBroker) {
-		return hinted(err, "%s", noBrokerHint)
+		return hinted(err, "%s", cmp.Or(access{cfg.TLS, cfg.SASL}.hint(err), noBrokerHint))
 	}
 	if len(cfg.Brokers) == 0 && strings.Contains(err.Error(), "address already in use") {
 		return hinted(err, "--port 0 --registry-port 0 take free ports")
