@@ -1,0 +1,205 @@
+package kgoka
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+func TestFirstOffset(t *testing.T) {
+	id, other := kadm.TopicID{1}, kadm.TopicID{2}
+	log := extent{id: id, start: 10, end: 20, commit: 15, epoch: 3, epochEnd: -1}
+	for name, c := range map[string]struct {
+		edit func(x *extent)
+		at   int64
+		err  string
+	}{
+		"no commit":                 {func(x *extent) { x.commit = -1 }, 10, ""},
+		"inside":                    {func(*extent) {}, 15, ""},
+		"at the start":              {func(x *extent) { x.commit = 10 }, 10, ""},
+		"at the end":                {func(x *extent) { x.commit = 20 }, 20, ""},
+		"below the start":           {func(x *extent) { x.commit = 9 }, 0, "offset 9 is next, and the log begins at 10"},
+		"beyond the end":            {func(x *extent) { x.commit = 21 }, 0, "offset 21 is next, and the log ends at 20"},
+		"same topic":                {func(x *extent) { x.meta = *commitMeta(id) }, 15, ""},
+		"another topic":             {func(x *extent) { x.meta = *commitMeta(other) }, 0, "made anew"},
+		"another topic, no commit":  {func(x *extent) { x.meta, x.commit = *commitMeta(other), -1 }, 10, ""},
+		"metadata of somebody else": {func(x *extent) { x.meta = "member-1" }, 15, ""},
+		"epoch goes on":             {func(x *extent) { x.epochEnd = 20 }, 15, ""},
+		"epoch ends at the commit":  {func(x *extent) { x.epochEnd = 15 }, 15, ""},
+		"epoch ends before":         {func(x *extent) { x.epochEnd = 14 }, 0, "leader epoch 3 ends at 14"},
+	} {
+		x := log
+		c.edit(&x)
+		at, err := x.first()
+		if at != c.at || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: %d, %v", name, at, err)
+		}
+	}
+}
+
+// mustFail waits until Run ends with an error that says all of it.
+func (r *running) mustFail(says ...string) {
+	r.t.Helper()
+	select {
+	case err := <-r.err:
+		for _, s := range says {
+			if err == nil || !strings.Contains(err.Error(), s) {
+				r.t.Errorf("got %v, want it to say %q", err, s)
+			}
+		}
+	case <-time.After(20 * time.Second):
+		r.t.Fatal("Run does not return")
+	}
+}
+
+// onIn is a partition of topic in that has records in these tests.
+var onIn = Partition("key-0", nparts)
+
+func (b *bed) deleteRecords(topic string, num int32, before int64) {
+	b.t.Helper()
+	offs := kadm.Offsets{}
+	offs.AddOffset(topic, num, before, -1)
+	if rs, err := kadm.NewClient(b.cl).DeleteRecords(context.Background(), offs); err != nil || rs.Error() != nil {
+		b.t.Fatal(err, rs.Error())
+	}
+}
+
+func (b *bed) commit(group string, o kadm.Offset) {
+	b.t.Helper()
+	offs := kadm.Offsets{}
+	offs.Add(o)
+	if err := kadm.NewClient(b.cl).CommitAllOffsets(context.Background(), group, offs); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bed) committed(group, topic string, num int32) kadm.Offset {
+	b.t.Helper()
+	offs, err := kadm.NewClient(b.cl).FetchOffsets(context.Background(), group)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	o, _ := offs.Lookup(topic, num)
+	return o.Offset
+}
+
+func (b *bed) anew(topic string) {
+	b.t.Helper()
+	ctx, adm := context.Background(), kadm.NewClient(b.cl)
+	if _, err := adm.DeleteTopic(ctx, topic); err != nil {
+		b.t.Fatal(err)
+	}
+	until(b.t, "the topic is made anew", func() bool {
+		_, err := adm.CreateTopic(ctx, nparts, -1, nil, topic)
+		return err == nil
+	})
+	b.cl.PurgeTopicsFromClient(topic)
+}
+
+// TestOffsetsOfAnotherLog: a group that was down finds a log that does not go on
+// where it left it, says what and where, and touches nothing.
+func TestOffsetsOfAnotherLog(t *testing.T) {
+	for name, c := range map[string]struct {
+		log  func(b *bed, at kadm.Offset)
+		says string
+	}{
+		"retention": {func(b *bed, at kadm.Offset) {
+			b.feed("in", 100, 100, 1)
+			b.deleteRecords("in", onIn, at.At+7)
+		}, "the log has lost records before the group came to them: offset 100 is next, and the log begins at 107"},
+		"shorter": {func(b *bed, at kadm.Offset) {
+			at.At += 1000
+			b.commit("a", at)
+		}, "offset 1100 is next, and the log ends at 100"},
+		"made anew": {func(b *bed, at kadm.Offset) {
+			b.anew("in")
+			b.feed("in", 100, 200, 1)
+			b.commit("a", at)
+		}, "deleted and made anew"},
+		"another election": {func(b *bed, at kadm.Offset) {
+			if err := b.c.MoveTopicPartition("in", onIn, 0); err != nil {
+				b.t.Fatal(err)
+			}
+			b.feed("in", 100, 100, 1) // at offsets that the group has seen, had the old leader written more
+			at.At += 10
+			b.commit("a", at)
+		}, "ends at 100 now"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, "in", "out", "a-table")
+			p := start(t, b.config("a-1"), counting("a", "in", "out")).waitReady()
+			b.feed("in", 0, 100, 1)
+			b.caughtUp("a", "in")
+			p.mustEnd()
+			at := b.committed("a", "in", onIn)
+			if at.Metadata == "" || at.LeaderEpoch < 0 {
+				t.Errorf("committed %+v", at)
+			}
+			c.log(b, at)
+			at = b.committed("a", "in", onIn)
+			start(t, b.config("a-1"), counting("a", "in", "out")).mustFail(`group "a" cannot go on with in/`, c.says, "--reset-offsets")
+			if got := b.committed("a", "in", onIn); got != at {
+				t.Errorf("committed %+v, was %+v", got, at)
+			}
+			b.rewind("a", "in") // the way out
+			p = start(t, b.config("a-1"), counting("a", "in", "out")).waitReady()
+			b.caughtUp("a", "in")
+			p.mustEnd()
+		})
+	}
+}
+
+// TestStartsBehindRetention: a group that never ran begins with what is left.
+func TestStartsBehindRetention(t *testing.T) {
+	b := newBed(t, "in", "out", "a-table")
+	b.feed("in", 0, 100, 1)
+	b.deleteRecords("in", onIn, 60)
+	p := start(t, b.config("a-1"), counting("a", "in", "out")).waitReady()
+	b.caughtUp("a", "in")
+	p.mustEnd()
+	if n := len(b.read("out")); n != 40 || b.logs.count("the log's first records are gone") != 1 {
+		t.Errorf("%d records", n)
+	}
+}
+
+// TestLogChangesUnderARunningGroup: the same while it runs.
+func TestLogChangesUnderARunningGroup(t *testing.T) {
+	for name, c := range map[string]struct {
+		log  func(b *bed, w *wire)
+		says string
+	}{
+		"retention": {func(b *bed, w *wire) {
+			w.kill()
+			b.feed("in", 100, 100, 1)
+			b.deleteRecords("in", onIn, 150)
+			w.cut.Store(false)
+		}, "offset 100 is next, and the log begins at 150"},
+		"made anew": {func(b *bed, _ *wire) {
+			b.anew("in")
+			b.feed("in", 100, 200, 1)
+		}, `topic "in" was deleted and made anew`},
+		"gone": {func(b *bed, _ *wire) {
+			if _, err := kadm.NewClient(b.cl).DeleteTopic(context.Background(), "in"); err != nil {
+				b.t.Fatal(err)
+			}
+		}, `of ["in"], only [] are there`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, "in", "out", "a-table")
+			w := &wire{}
+			cfg := b.config("a-1")
+			cfg.ClientOpts = []kgo.Opt{kgo.Dialer(w.dial), // the client asks six times before it tells of an unknown topic
+				kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond })}
+			p := start(t, cfg, counting("a", "in", "out")).waitReady()
+			b.feed("in", 0, 100, 1)
+			b.caughtUp("a", "in")
+			c.log(b, w)
+			p.mustFail(c.says)
+			b.checkOnce(100, 1, "out", "a-table")
+		})
+	}
+}
