@@ -26,7 +26,7 @@ func BenchmarkStores(b *testing.B) {
 			case "pebble":
 				ss, err = openDisk(b.TempDir(), "x", nil)
 			default:
-				ss, err = openStores(Config{})
+				ss, err = openStores(Config{}, "g")
 			}
 			if err != nil {
 				b.Fatal(err)

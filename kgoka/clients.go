@@ -65,7 +65,7 @@ func (g *group) Consume(ctx context.Context, topics []string, h sarama.ConsumerG
 		wait = min(max(2*wait, 100*time.Millisecond), 5*time.Second)
 		g.p.count.rebuilds.Add(1)
 		if g.namesake(err, time.Now()) {
-			g.p.cfg.Log.Error(fmt.Sprintf("another process runs group %q as %q: give one of them another instance name", g.p.group, g.p.cfg.TxnID))
+			g.p.cfg.Log.Error(fmt.Sprintf("another process runs group %q as %q: give one of them another instance name", g.p.group, g.p.cfg.Instance))
 		}
 		g.p.cfg.Log.Warn("making new clients", "error", err, "after", wait)
 		pause(ctx, wait)
@@ -122,7 +122,7 @@ func (c *clients) connect(ctx context.Context) (err error) {
 		return err
 	}
 	for i := range c.prods {
-		id := fmt.Sprintf("%s-%d", p.cfg.TxnID, i)
+		id := txnID(p.group, p.cfg.Instance, i)
 		if c.prods[i], err = newProducer(ctx, id, p.cfg, p.tableTopic, implicit, p.clientOpts("producer")); err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -20,17 +21,19 @@ import (
 )
 
 // Config is what a Processor needs to know beside its graph. The zero value of
-// every field but Brokers and TxnID is a usable default.
+// every field but Brokers and Instance is a usable default.
 type Config struct {
 	Brokers    []string
 	ClientOpts []kgo.Opt // for every client: dialer, TLS, SASL, hooks, compression
 
-	// TxnID names this instance of the group. Its two producers are TxnID-0 and
-	// TxnID-1. A process that starts with the TxnID of another one fences it.
-	TxnID string
+	// Instance names this instance among those of the group, and is the same
+	// whenever it starts again: what the one before had, of partitions and of an
+	// open transaction, is its own at once. It is written like a topic's name. Two
+	// that run under one name do not go together: the one that came later stays.
+	Instance string
 
-	// Dir is where local tables live, in the folder Dir/TxnID. "" keeps them in
-	// memory: they are read back from the changelog at each start.
+	// Dir is where local tables live, in the folder Dir/group/Instance. "" keeps
+	// them in memory: they are read back from the changelog at each start.
 	Dir string
 
 	MaxPoll int           // most records per transaction; default 4000
@@ -64,8 +67,8 @@ func (c Config) Validate() error {
 	switch {
 	case len(c.Brokers) == 0:
 		return errors.New("no brokers given")
-	case c.TxnID == "":
-		return errors.New("no transactional ID given")
+	case !legalName(c.Instance):
+		return fmt.Errorf("instance %q is no name: 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', and neither \".\" nor \"..\"", c.Instance)
 	case c.MaxPoll < 0:
 		return fmt.Errorf("max poll %d is negative", c.MaxPoll)
 	case c.Linger < 0 || c.SessionTimeout < 0 || c.RebalanceTimeout < 0 || c.TransactionTimeout < 0:
@@ -74,6 +77,15 @@ func (c Config) Validate() error {
 		return fmt.Errorf("nil handling %d is unknown", c.NilHandling)
 	}
 	return nil
+}
+
+// legalName says whether s can name a topic, and so an instance for the broker. It
+// is also a folder, and part of transactional IDs.
+func legalName(s string) bool {
+	other := func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-')
+	}
+	return s != "" && len(s) <= 249 && s != "." && s != ".." && !strings.ContainsFunc(s, other)
 }
 
 func (c Config) withDefaults() Config {

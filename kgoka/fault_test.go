@@ -3,7 +3,6 @@ package kgoka
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -77,7 +76,7 @@ func TestFaults(t *testing.T) {
 				f.Topic = "mid"
 			case kmsg.EndTxn:
 				f.TopLevel = true
-				f.When = func(r kmsg.Request) bool { return strings.HasPrefix(r.(*kmsg.EndTxnRequest).TransactionalID, "a-1") }
+				f.When = func(r kmsg.Request) bool { return strings.HasPrefix(r.(*kmsg.EndTxnRequest).TransactionalID, "a/a-1/") }
 			}
 			h := b.c.Fault(f)
 			b.feed("in", n, step, keys)
@@ -143,7 +142,7 @@ func TestFaults(t *testing.T) {
 	t.Run("fenced by a namesake", func(t *testing.T) {
 		before := pa.Stats().Rebuilds
 		for i := range 2 {
-			thief := b.client(kgo.TransactionalID(fmt.Sprintf("a-1-%d", i)))
+			thief := b.client(kgo.TransactionalID(txnID("a", "a-1", i)))
 			if _, _, err := thief.ProducerID(context.Background()); err != nil {
 				t.Fatal(err)
 			}
@@ -161,7 +160,7 @@ func TestFaults(t *testing.T) {
 	b.checkOnce(n, keys, "out", "a-table", "b-table")
 }
 
-// TestNamesakes: two that run with one TxnID fence each other, and say what is
+// TestNamesakes: two that run under one name fence each other, and say what is
 // wrong; what they do stays right.
 func TestNamesakes(t *testing.T) {
 	b := newBed(t, "in", "out", "a-table")

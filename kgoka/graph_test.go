@@ -52,7 +52,7 @@ func TestGokaGraph(t *testing.T) {
 func TestRefusedGraphsAndConfigs(t *testing.T) {
 	cb := func(goka.Context, any) {}
 	in := goka.Input("in", Bytes{}, cb)
-	ok := Config{Brokers: []string{"x"}, TxnID: "y"}
+	ok := Config{Brokers: []string{"x"}, Instance: "y"}
 	for name, c := range map[string]struct {
 		cfg Config
 		g   *goka.GroupGraph
@@ -60,11 +60,14 @@ func TestRefusedGraphsAndConfigs(t *testing.T) {
 	}{
 		"visitor":  {ok, goka.DefineGroup("g", in, goka.Persist(Bytes{}), goka.Visitor("v", cb)), "visitor"},
 		"no input": {ok, goka.DefineGroup("g", goka.Persist(Bytes{})), "input"},
-		"brokers":  {Config{TxnID: "y"}, goka.DefineGroup("g", in), "brokers"},
-		"txn":      {Config{Brokers: []string{"x"}}, goka.DefineGroup("g", in), "transactional"},
-		"negative": {Config{Brokers: []string{"x"}, TxnID: "y", Linger: -1}, goka.DefineGroup("g", in), "negative"},
-		"poll":     {Config{Brokers: []string{"x"}, TxnID: "y", MaxPoll: -1}, goka.DefineGroup("g", in), "negative"},
-		"nil":      {Config{Brokers: []string{"x"}, TxnID: "y", NilHandling: 9}, goka.DefineGroup("g", in), "nil"},
+		"brokers":  {Config{Instance: "y"}, goka.DefineGroup("g", in), "brokers"},
+		"instance": {Config{Brokers: []string{"x"}}, goka.DefineGroup("g", in), "instance"},
+		"path":     {Config{Brokers: []string{"x"}, Instance: ".."}, goka.DefineGroup("g", in), "instance"},
+		"slash":    {Config{Brokers: []string{"x"}, Instance: "a/b"}, goka.DefineGroup("g", in), "instance"},
+		"group":    {ok, goka.DefineGroup("g/h", in), "group"},
+		"negative": {Config{Brokers: []string{"x"}, Instance: "y", Linger: -1}, goka.DefineGroup("g", in), "negative"},
+		"poll":     {Config{Brokers: []string{"x"}, Instance: "y", MaxPoll: -1}, goka.DefineGroup("g", in), "negative"},
+		"nil":      {Config{Brokers: []string{"x"}, Instance: "y", NilHandling: 9}, goka.DefineGroup("g", in), "nil"},
 	} {
 		if _, err := NewProcessor(c.cfg, c.g); err == nil || !strings.Contains(err.Error(), c.say) {
 			t.Errorf("%s: %v", name, err)

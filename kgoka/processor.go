@@ -52,6 +52,9 @@ func NewProcessor(cfg Config, graph *goka.GroupGraph, opts ...goka.ProcessorOpti
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configuration of group %q: %w", graph.Group(), err)
 	}
+	if group := string(graph.Group()); !legalName(group) {
+		return nil, fmt.Errorf("group %q: its name must be one that a topic could have", group)
+	}
 	if err := checkGraph(graph); err != nil {
 		return nil, fmt.Errorf("graph of group %q: %w", graph.Group(), err)
 	}
@@ -110,7 +113,7 @@ func (p *Processor) Run(ctx context.Context) (err error) {
 		return errors.New("a processor runs only once")
 	}
 	defer close(p.done)
-	if p.stores, err = openStores(p.cfg); err != nil {
+	if p.stores, err = openStores(p.cfg, p.group); err != nil {
 		return err
 	}
 	defer func() {

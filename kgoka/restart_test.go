@@ -40,7 +40,7 @@ func TestRestart(t *testing.T) {
 	}
 	edit := func(fn func(s *diskStore)) {
 		t.Helper()
-		ss, err := openDisk(cfg.Dir, cfg.TxnID, nil)
+		ss, err := openDisk(cfg.Dir, filepath.Join("a", cfg.Instance), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +71,7 @@ func TestRestart(t *testing.T) {
 	round("number of partitions")
 	edit(func(s *diskStore) { s.d.db.Set(s.meta, []byte("short"), pebble.NoSync) })
 	round("damaged")
-	if err := os.WriteFile(filepath.Join(cfg.Dir, cfg.TxnID, damaged), nil, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(cfg.Dir, "a", cfg.Instance, damaged), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	round("")

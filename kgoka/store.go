@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync"
 
 	"github.com/lovoo/goka/storage"
@@ -38,11 +39,11 @@ type stores interface {
 	close() error
 }
 
-func openStores(cfg Config) (stores, error) {
+func openStores(cfg Config, group string) (stores, error) {
 	if cfg.Dir == "" {
 		return &memStores{m: map[place]*memStore{}, ids: map[place]identity{}}, nil
 	}
-	return openDisk(cfg.Dir, cfg.TxnID, cfg.fs)
+	return openDisk(cfg.Dir, filepath.Join(group, cfg.Instance), cfg.fs)
 }
 
 // openChecked opens the table of a partition. A store that cannot be of the log

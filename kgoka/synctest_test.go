@@ -28,7 +28,7 @@ func TestVirtualTime(t *testing.T) {
 		defer cl.Close()
 		b.cl = cl
 		conf := func(id string) Config {
-			return Config{Brokers: c.ListenAddrs(), ClientOpts: b.opts, TxnID: id, Origins: true, Log: slog.New(slog.DiscardHandler)}
+			return Config{Brokers: c.ListenAddrs(), ClientOpts: b.opts, Instance: id, Origins: true, Log: slog.New(slog.DiscardHandler)}
 		}
 		pa, pb := start(t, conf("a-1"), counting("a", "in", "mid")).waitReady(), start(t, conf("b-1"), counting("b", "mid", "out")).waitReady()
 		began := time.Now()

@@ -134,7 +134,7 @@ func rows(recs []*kgo.Record) map[string]string {
 }
 
 func (b *bed) config(id string) Config {
-	return Config{Brokers: b.c.ListenAddrs(), ClientOpts: b.opts, TxnID: id, Origins: true, MaxPoll: 500,
+	return Config{Brokers: b.c.ListenAddrs(), ClientOpts: b.opts, Instance: id, Origins: true, MaxPoll: 500,
 		SessionTimeout: time.Second, RebalanceTimeout: 2 * time.Second, TransactionTimeout: 1500 * time.Millisecond,
 		Log: slog.New(slog.NewTextHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 }

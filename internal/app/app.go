@@ -239,7 +239,7 @@ func (a *App) wanted(name string) bool {
 func (a *App) runtime(group string) kgoka.Config {
 	return kgoka.Config{
 		Brokers: a.addr.Brokers, ClientOpts: a.client,
-		TxnID: group + "-" + a.cfg.Instance, Dir: a.folder("tables"), Origins: true,
+		Instance: a.cfg.Instance, Dir: a.folder("tables"), Origins: true,
 		Coalesce: group != topics.Prefixed(a.cfg.Namespace, "order"), // every transition stays in the order log
 		Log:      a.cfg.Log,
 	}

@@ -15,7 +15,7 @@ import (
 // waitReady from telling.
 func TestManyFailuresAtStart(t *testing.T) {
 	nop := func(goka.Context, any) {}
-	p, err := kgoka.NewProcessor(kgoka.Config{Brokers: []string{"127.0.0.1:1"}, TxnID: "x"},
+	p, err := kgoka.NewProcessor(kgoka.Config{Brokers: []string{"127.0.0.1:1"}, Instance: "x"},
 		goka.DefineGroup("x", goka.Persist(kgoka.Bytes{}), goka.Input("in", kgoka.Bytes{}, nop)))
 	if err != nil {
 		t.Fatal(err)
