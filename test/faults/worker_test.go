@@ -1,0 +1,219 @@
+package faults
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lovoo/goka"
+
+	"github.com/orderlog/orderlog/kgoka"
+)
+
+// A worker is this test binary run again with the variable set: one process with
+// one instance of both hops. It ends on SIGTERM, or when its standard input does,
+// which is when the test is gone.
+const workerVar = "ORDERLOG_TEST_FAULTS_WORKER"
+
+func TestMain(m *testing.M) {
+	text := os.Getenv(workerVar)
+	if text == "" {
+		os.Exit(m.Run())
+	}
+	var j job
+	if err := json.Unmarshal([]byte(text), &j); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	go func() { _, _ = io.Copy(io.Discard, os.Stdin); os.Exit(3) }()
+	if err := j.run(); err != nil {
+		os.Exit(1) // the last report says it
+	}
+}
+
+// job is what a worker is told.
+type job struct {
+	Brokers     []string
+	Name        string // of the scene: prefix of topics and groups
+	Instance    string
+	Dir         string // the scene's folder
+	Session     time.Duration
+	Transaction time.Duration
+	Dump        bool // consume nothing: report all rows and end
+}
+
+// The two hops, as topics and groups of a scene.
+var hops = []struct{ group, in, out string }{{"a", "in", "mid"}, {"b", "mid", "out"}}
+
+const nparts = 8
+
+func (j job) topic(name string) string { return j.Name + "-" + name }
+
+// report is a line of a worker's standard output: where it stands, some times a
+// second and once more at its end.
+type report struct {
+	Hops  []hopReport
+	Error string `json:",omitempty"` // why it ended
+	Ended bool   `json:",omitempty"`
+}
+
+type hopReport struct {
+	Here  []int32 // partitions that it works on
+	Stats kgoka.Stats
+	Rows  map[string][]byte `json:",omitempty"` // with Dump
+}
+
+func (j job) run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	out := json.NewEncoder(os.Stdout)
+	procs, err := j.processors()
+	if err == nil {
+		err = j.serve(ctx, procs, out)
+	}
+	end := j.report(procs)
+	if end.Ended = true; err != nil {
+		end.Error = err.Error()
+	}
+	return errors.Join(err, out.Encode(end))
+}
+
+func (j job) processors() ([]*kgoka.Processor, error) {
+	var ps []*kgoka.Processor
+	for i, h := range hops {
+		p, err := kgoka.NewProcessor(kgoka.Config{
+			Brokers: j.Brokers, TxnID: j.topic(h.group) + "-" + j.Instance, Dir: filepath.Join(j.Dir, "tables"),
+			SessionTimeout: j.Session, RebalanceTimeout: j.Session, TransactionTimeout: j.Transaction,
+			Origins: true, Coalesce: i == 1, // one of each kind
+			Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		}, j.hop(h.group, h.in, h.out))
+		if err != nil {
+			return nil, err
+		}
+		ps = append(ps, p)
+	}
+	return ps, nil
+}
+
+// hop folds each input into its key's row and sends it on with the row.
+func (j job) hop(group, in, out string) *goka.GroupGraph {
+	return goka.DefineGroup(goka.Group(j.topic(group)), goka.Persist(kgoka.Bytes{}),
+		goka.Output(goka.Stream(j.topic(out)), kgoka.Bytes{}),
+		goka.Input(goka.Stream(j.topic(in)), kgoka.Bytes{}, func(ctx goka.Context, msg any) {
+			c := kgoka.From(ctx)
+			m := parseMessage(msg.([]byte))
+			m.row = parseRow(c.Row()).add(m.number)
+			c.SetRow(m.row.bytes(), nil)
+			c.EmitRecord(j.topic(out), c.Key(), m.bytes(), nil)
+			if m.hang {
+				j.hang()
+			}
+		}))
+}
+
+// hang sleeps as long as the scene's file says, once: whoever takes the file away
+// is the one.
+func (j job) hang() {
+	mine := filepath.Join(j.Dir, hangFile+"."+j.Instance)
+	if os.Rename(filepath.Join(j.Dir, hangFile), mine) != nil {
+		return
+	}
+	text, err := os.ReadFile(mine)
+	if err != nil {
+		panic(err)
+	}
+	d, err := time.ParseDuration(string(text))
+	if err != nil {
+		panic(err)
+	}
+	time.Sleep(d) // the fault itself
+}
+
+const hangFile = "hang"
+
+// serve runs the processors until ctx ends or one of them does.
+func (j job) serve(ctx context.Context, procs []*kgoka.Processor, out *json.Encoder) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var running sync.WaitGroup
+	errs := make([]error, len(procs))
+	for i, p := range procs {
+		running.Go(func() {
+			if errs[i] = p.Run(ctx); ctx.Err() == nil {
+				cancel(errs[i])
+			}
+		})
+	}
+	beat := time.NewTicker(100 * time.Millisecond)
+	defer beat.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-beat.C:
+			r := j.report(procs)
+			if j.Dump && r.whole() {
+				j.dump(procs, &r)
+				cancel(nil)
+			}
+			if err := out.Encode(r); err != nil {
+				cancel(err)
+			}
+		}
+	}
+	running.Wait()
+	return errors.Join(errs...)
+}
+
+func (j job) report(procs []*kgoka.Processor) report {
+	var r report
+	for _, p := range procs {
+		h := hopReport{Stats: p.Stats()}
+		for num, key := range probes {
+			if _, err := p.Get(key); err == nil {
+				h.Here = append(h.Here, int32(num))
+			}
+		}
+		r.Hops = append(r.Hops, h)
+	}
+	return r
+}
+
+// dump adds the rows of all keys.
+func (j job) dump(procs []*kgoka.Processor, r *report) {
+	for i, p := range procs {
+		r.Hops[i].Rows = map[string][]byte{}
+		for k := range nkeys {
+			if row, err := p.Get(keyOf(k)); err == nil && row != nil {
+				r.Hops[i].Rows[keyOf(k)] = row
+			}
+		}
+	}
+}
+
+// whole says whether the worker has all partitions of both hops.
+func (r report) whole() bool {
+	for _, h := range r.Hops {
+		if len(h.Here) < nparts {
+			return false
+		}
+	}
+	return len(r.Hops) == len(hops)
+}
+
+// probes is a key of each partition.
+var probes = func() (keys [nparts]string) {
+	for k := range nkeys {
+		keys[kgoka.Partition(keyOf(k), nparts)] = keyOf(k)
+	}
+	return keys
+}()
