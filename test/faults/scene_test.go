@@ -341,8 +341,8 @@ func (s *scene) dump(i *instance) {
 	i.job.Dump = true
 	i.job.Brokers = s.kafka.Brokers()
 	must(s, i.start())
-	s.until(i.job.Instance+" dumps its rows", func() any { return s.held() }, func() bool { r, _ := i.state(); return r.Ended })
-	<-i.done
+	i.expectEnd()
+	s.until(i.job.Instance+" dumps its rows", func() any { return s.held() }, func() bool { return !i.running() })
 	r, _ := i.state()
 	if err := i.failure(); err != nil {
 		s.Error(err)
@@ -351,7 +351,9 @@ func (s *scene) dump(i *instance) {
 		if hop.Stats.In > 0 {
 			s.Errorf("instance %s alone: %s consumes %d records that were consumed before", i.job.Instance, hops[h].group, hop.Stats.In)
 		}
-		if a := s.load.ledger.rows(hop.Rows); len(a.counts) > 0 {
+		if h >= len(r.Rows) {
+			s.Errorf("instance %s alone: no rows", i.job.Instance)
+		} else if a := s.load.ledger.rows(r.Rows[h]); len(a.counts) > 0 {
 			s.Errorf("instance %s alone: table of %s: %s", i.job.Instance, hops[h].group, &a)
 		}
 	}

@@ -63,26 +63,27 @@ func (j job) topic(name string) string { return j.Name + "-" + name }
 // second and once more at its end.
 type report struct {
 	Hops  []hopReport
-	Error string `json:",omitempty"` // why it ended
-	Ended bool   `json:",omitempty"`
+	Rows  []map[string][]byte `json:",omitempty"` // by hop, at the end of a Dump
+	Error string              `json:",omitempty"` // why it ended
+	Ended bool                `json:",omitempty"`
 }
 
 type hopReport struct {
 	Here  []int32 // partitions that it works on
 	Stats kgoka.Stats
-	Rows  map[string][]byte `json:",omitempty"` // with Dump
 }
 
 func (j job) run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	out := json.NewEncoder(os.Stdout)
+	end := report{Ended: true}
 	procs, err := j.processors()
 	if err == nil {
-		err = j.serve(ctx, procs, out)
+		end.Rows, err = j.serve(ctx, procs, out)
 	}
-	end := j.report(procs)
-	if end.Ended = true; err != nil {
+	end.Hops = j.hops(procs)
+	if err != nil {
 		end.Error = err.Error()
 	}
 	return errors.Join(err, out.Encode(end))
@@ -92,7 +93,7 @@ func (j job) processors() ([]*kgoka.Processor, error) {
 	var ps []*kgoka.Processor
 	for i, h := range hops {
 		p, err := kgoka.NewProcessor(kgoka.Config{
-			Brokers: j.Brokers, TxnID: j.topic(h.group) + "-" + j.Instance, Dir: filepath.Join(j.Dir, "tables"),
+			Brokers: j.Brokers, Instance: j.Instance, Dir: filepath.Join(j.Dir, "tables"),
 			SessionTimeout: j.Session, RebalanceTimeout: j.Session, TransactionTimeout: j.Transaction,
 			Origins: true, Coalesce: i == 1, // one of each kind
 			Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
@@ -141,18 +142,15 @@ func (j job) hang() {
 
 const hangFile = "hang"
 
-// serve runs the processors until ctx ends or one of them does.
-func (j job) serve(ctx context.Context, procs []*kgoka.Processor, out *json.Encoder) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+// serve runs the processors until ctx ends or one of them does; with Dump, until
+// the rows of all partitions can be had, which it returns.
+func (j job) serve(ctx context.Context, procs []*kgoka.Processor, out *json.Encoder) (rows []map[string][]byte, _ error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var running sync.WaitGroup
-	errs := make([]error, len(procs))
+	errs := make([]error, len(procs), len(procs)+1)
 	for i, p := range procs {
-		running.Go(func() {
-			if errs[i] = p.Run(ctx); ctx.Err() == nil {
-				cancel(errs[i])
-			}
-		})
+		running.Go(func() { errs[i] = p.Run(ctx); cancel() })
 	}
 	beat := time.NewTicker(100 * time.Millisecond)
 	defer beat.Stop()
@@ -160,22 +158,24 @@ func (j job) serve(ctx context.Context, procs []*kgoka.Processor, out *json.Enco
 		select {
 		case <-ctx.Done():
 		case <-beat.C:
-			r := j.report(procs)
-			if j.Dump && r.whole() {
-				j.dump(procs, &r)
-				cancel(nil)
-			}
+			r := report{Hops: j.hops(procs)}
 			if err := out.Encode(r); err != nil {
-				cancel(err)
+				errs = append(errs, err)
+				cancel()
+			}
+			if j.Dump && r.whole() {
+				for _, p := range procs {
+					rows = append(rows, dump(p))
+				}
+				cancel()
 			}
 		}
 	}
 	running.Wait()
-	return errors.Join(errs...)
+	return rows, errors.Join(errs...)
 }
 
-func (j job) report(procs []*kgoka.Processor) report {
-	var r report
+func (j job) hops(procs []*kgoka.Processor) (hs []hopReport) {
 	for _, p := range procs {
 		h := hopReport{Stats: p.Stats()}
 		for num, key := range probes {
@@ -183,21 +183,22 @@ func (j job) report(procs []*kgoka.Processor) report {
 				h.Here = append(h.Here, int32(num))
 			}
 		}
-		r.Hops = append(r.Hops, h)
+		hs = append(hs, h)
 	}
-	return r
+	return hs
 }
 
-// dump adds the rows of all keys.
-func (j job) dump(procs []*kgoka.Processor, r *report) {
-	for i, p := range procs {
-		r.Hops[i].Rows = map[string][]byte{}
-		for k := range nkeys {
-			if row, err := p.Get(keyOf(k)); err == nil && row != nil {
-				r.Hops[i].Rows[keyOf(k)] = row
-			}
+// dump reads the rows of all keys.
+func dump(p *kgoka.Processor) map[string][]byte {
+	rows := map[string][]byte{}
+	for k := range nkeys {
+		if row, err := p.Get(keyOf(k)); err != nil {
+			rows[keyOf(k)] = []byte(err.Error()) // is no row, and will be shown as wrong
+		} else if row != nil {
+			rows[keyOf(k)] = row
 		}
 	}
+	return rows
 }
 
 // whole says whether the worker has all partitions of both hops.
