@@ -67,6 +67,7 @@ func TestFaults(t *testing.T) {
 	n := 0
 	run := func(name string, keyed kmsg.Key, err *kerr.Error, count int, check func(before, after Stats) string) {
 		t.Run(name, func(t *testing.T) {
+			broker := b.fake(t)
 			before := pa.Stats()
 			f := kfake.Fault{Keys: []kmsg.Key{keyed}, Err: err, Count: count}
 			switch keyed {
@@ -78,7 +79,7 @@ func TestFaults(t *testing.T) {
 				f.TopLevel = true
 				f.When = func(r kmsg.Request) bool { return strings.HasPrefix(r.(*kmsg.EndTxnRequest).TransactionalID, "a/a-1/") }
 			}
-			h := b.c.Fault(f)
+			h := broker.Fault(f)
 			b.feed("in", n, step, keys)
 			n += step
 			b.caughtUp("a", "in")
@@ -228,7 +229,7 @@ func TestBrokerAway(t *testing.T) {
 	conns.closeAll()
 	b.feed("in", 500, 500, keys)
 	until(t, "the log says that the broker is away", func() bool { return b.logs.count("broker is away") == 1 })
-	until(t, "it is thrown out of the group", func() bool { return len(b.c.GroupInfo("a").Members) == 0 })
+	until(t, "it is thrown out of the group", func() bool { return b.members("a") == 0 })
 	away.Store(false)
 	b.caughtUp("a", "in")
 	if got := b.logs.count(`level=WARN msg="broker is back"`); got != b.logs.count("broker is away") || got == 0 {

@@ -185,7 +185,9 @@ func TestRecoveryPastControlRecords(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		b.c.Compact()
+		if b.c != nil { // Apache Kafka compacts when it likes
+			b.c.Compact()
+		}
 	}
 	b.checkOnce(600, 5, "out", "a-table")
 }

@@ -121,7 +121,7 @@ func TestOffsetsOfAnotherLog(t *testing.T) {
 			b.commit("a", at)
 		}, "deleted and made anew"},
 		"another election": {func(b *bed, at kadm.Offset) {
-			if err := b.c.MoveTopicPartition("in", onIn, 0); err != nil {
+			if err := b.fake(b.t).MoveTopicPartition("in", onIn, 0); err != nil {
 				b.t.Fatal(err)
 			}
 			b.feed("in", 100, 100, 1) // at offsets that the group has seen, had the old leader written more

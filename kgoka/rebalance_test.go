@@ -76,7 +76,7 @@ func TestRebalance(t *testing.T) {
 	moves(p3)
 	p1, _ = inst(1, true)
 	moves(p1)
-	until(t, "the dead instance is out", func() bool { return len(b.c.GroupInfo("a").Members) == 2 })
+	until(t, "the dead instance is out", func() bool { return b.members("a") == 2 })
 	w2.cut.Store(false) // and comes back as a zombie
 	moves(p2)
 	p3.mustEnd()

@@ -17,7 +17,7 @@ func TestEndsWithoutBroker(t *testing.T) {
 	for i := range 6 {
 		after := time.Duration(rnd.IntN(120)) * time.Millisecond
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
-			t.Parallel()
+			parallel(t)
 			b := newBed(t, "in", "out", "a-table")
 			b.feed("in", 0, 2000, 19)
 			w := &wire{}

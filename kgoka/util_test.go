@@ -21,7 +21,7 @@ import (
 
 const nparts = 4
 
-// bed is a broker with topics, and what tests do to it.
+// bed is a broker with topics, and what tests do to it; c is nil on a real one.
 type bed struct {
 	t    testing.TB
 	c    *kfake.Cluster
@@ -32,13 +32,18 @@ type bed struct {
 
 func newBed(t testing.TB, topics ...string) *bed {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(time.Second), kfake.SeedTopics(nparts, topics...))
-	if err != nil {
-		t.Fatal(err)
+	b := &bed{t: t, logs: &logBook{}}
+	if apache == nil {
+		var err error
+		if b.c, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(time.Second), kfake.SeedTopics(nparts, topics...)); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(b.c.Close)
 	}
-	t.Cleanup(c.Close)
-	b := &bed{t: t, c: c, logs: &logBook{}}
 	b.cl = b.client()
+	if b.c == nil {
+		b.clean(topics...)
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log:\n%s", strings.Join(b.logs.lines, ""))
@@ -49,7 +54,7 @@ func newBed(t testing.TB, topics ...string) *bed {
 
 func (b *bed) client(opts ...kgo.Opt) *kgo.Client {
 	b.t.Helper()
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.c.ListenAddrs()...), kgo.MetadataMinAge(10 * time.Millisecond)}, append(b.opts, opts...)...)...)
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.brokers()...), kgo.MetadataMinAge(10 * time.Millisecond)}, append(b.opts, opts...)...)...)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -134,7 +139,7 @@ func rows(recs []*kgo.Record) map[string]string {
 }
 
 func (b *bed) config(id string) Config {
-	return Config{Brokers: b.c.ListenAddrs(), ClientOpts: b.opts, Instance: id, Origins: true, MaxPoll: 500,
+	return Config{Brokers: b.brokers(), ClientOpts: b.opts, Instance: id, Origins: true, MaxPoll: 500,
 		SessionTimeout: time.Second, RebalanceTimeout: 2 * time.Second, TransactionTimeout: 1500 * time.Millisecond,
 		Log: slog.New(slog.NewTextHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 }

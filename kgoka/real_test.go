@@ -1,0 +1,117 @@
+package kgoka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/orderlog/orderlog/test/kafka"
+)
+
+// apache is the Apache Kafka that all beds of this process share where one is
+// wanted; nil has each make its own kfake.
+var apache *kafka.Cluster
+
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+
+func runTests(m *testing.M) int {
+	if kafka.Wanted() {
+		var err error
+		apache, err = kafka.Start(context.Background(), kafka.Options{})
+		if errors.Is(err, kafka.ErrUnavailable) {
+			fmt.Println("skipped:", err)
+			return 0
+		}
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		defer apache.Close()
+	}
+	return m.Run()
+}
+
+func (b *bed) brokers() []string {
+	if b.c == nil {
+		return apache.Brokers()
+	}
+	return b.c.ListenAddrs()
+}
+
+// fake is the broker as one that can be told to fail; a real one cannot.
+func (b *bed) fake(t testing.TB) *kfake.Cluster {
+	t.Helper()
+	if b.c == nil {
+		t.Skip("steers kfake, and this is Apache Kafka")
+	}
+	return b.c
+}
+
+// parallel runs a test beside others where it has a broker of its own.
+func parallel(t *testing.T) {
+	if apache == nil {
+		t.Parallel()
+	}
+}
+
+// clean leaves of the tests before no group, and of these topics and the loops
+// of groups nothing but empty topics.
+func (b *bed) clean(topics ...string) {
+	b.t.Helper()
+	ctx := b.t.Context()
+	adm := kadm.NewClient(b.cl)
+	groups := []string{"a", "b"}
+	until(b.t, "groups of the test before are gone", func() bool {
+		for _, r := range must(adm.DeleteGroups(ctx, groups...))(b.t) {
+			if r.Err != nil && !errors.Is(r.Err, kerr.GroupIDNotFound) {
+				return false // members that were killed are still in it
+			}
+		}
+		return true
+	})
+	old := append([]string{"a-loop", "b-loop"}, topics...)
+	until(b.t, "topics of the test before are gone", func() bool {
+		for _, r := range must(adm.DeleteTopics(ctx, old...))(b.t) {
+			if !errors.Is(r.Err, kerr.UnknownTopicOrPartition) {
+				return false
+			}
+		}
+		return true
+	})
+	for _, r := range must(adm.CreateTopics(ctx, nparts, -1, nil, topics...))(b.t) {
+		if r.Err != nil {
+			b.t.Fatalf("topic %s: %v", r.Topic, r.Err)
+		}
+	}
+	until(b.t, "all partitions have leaders", func() bool {
+		ends, err := adm.ListEndOffsets(ctx, topics...)
+		return err == nil && ends.Error() == nil
+	})
+	b.cl.PurgeTopicsFromClient(topics...)
+}
+
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// members counts those of a group.
+func (b *bed) members(group string) int {
+	b.t.Helper()
+	groups, err := kadm.NewClient(b.cl).DescribeGroups(b.t.Context(), group)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return len(groups[group].Members)
+}
