@@ -20,6 +20,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// Timeouts that brokers must allow: group.min.session.timeout.ms and
+// transaction.max.timeout.ms.
+const (
+	DefaultSessionTimeout     = 6 * time.Second
+	DefaultTransactionTimeout = 6 * time.Second
+)
+
 // Config is what a Processor needs to know beside its graph. The zero value of
 // every field but Brokers and Instance is a usable default.
 type Config struct {
@@ -42,9 +49,9 @@ type Config struct {
 	// The longest that a dead instance keeps its partitions is the larger of the
 	// session timeout and the transaction timeout. Brokers refuse session
 	// timeouts below group.min.session.timeout.ms, which is 6 s by default.
-	SessionTimeout     time.Duration // default 6 s
+	SessionTimeout     time.Duration // default DefaultSessionTimeout
 	RebalanceTimeout   time.Duration // default 5 s
-	TransactionTimeout time.Duration // default 6 s; must cover the longest batch
+	TransactionTimeout time.Duration // default DefaultTransactionTimeout; must cover the longest batch
 
 	Origins  bool // stamp outputs and skip what a row has already seen; see Origin
 	Coalesce bool // a transaction writes only the last version of each row to the changelog
@@ -95,9 +102,9 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	def(&c.Linger, 5*time.Millisecond)
-	def(&c.SessionTimeout, 6*time.Second)
+	def(&c.SessionTimeout, DefaultSessionTimeout)
 	def(&c.RebalanceTimeout, 5*time.Second)
-	def(&c.TransactionTimeout, 6*time.Second)
+	def(&c.TransactionTimeout, DefaultTransactionTimeout)
 	if c.MaxPoll == 0 {
 		c.MaxPoll = 4000
 	}
