@@ -9,18 +9,9 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
-
-// membership is a group's part in Kafka's group, through all its clients.
-type membership struct {
-	*group
-	topics []string
-	ids    map[string]kadm.TopicID // of topics, from the first look on
-	member string                  // the last member ID that the broker gave, "" for none yet
-}
 
 // clients is what a group consumes and produces with, until there is a doubt.
 type clients struct {
@@ -48,6 +39,7 @@ func (d doubt) Unwrap() error { return d.error }
 func (g *group) Consume(ctx context.Context, topics []string, h sarama.ConsumerGroupHandler) error {
 	g.h = h
 	m := &membership{group: g, topics: topics}
+	defer m.leave()
 	var wait time.Duration
 	for ctx.Err() == nil {
 		before := g.p.count.in.Load()
@@ -64,9 +56,6 @@ func (g *group) Consume(ctx context.Context, topics []string, h sarama.ConsumerG
 		}
 		wait = min(max(2*wait, 100*time.Millisecond), 5*time.Second)
 		g.p.count.rebuilds.Add(1)
-		if g.namesake(err, time.Now()) {
-			g.p.cfg.Log.Error(fmt.Sprintf("another process runs group %q as %q: give one of them another instance name", g.p.group, g.p.cfg.Instance))
-		}
 		g.p.cfg.Log.Warn("making new clients", "error", err, "after", wait)
 		pause(ctx, wait)
 	}
@@ -117,6 +106,9 @@ func (m *membership) live(ctx context.Context) error {
 // connect takes over the transactional IDs and then joins the group.
 func (c *clients) connect(ctx context.Context) (err error) {
 	p := c.p
+	if err := c.alone(ctx); err != nil {
+		return err
+	}
 	implicit, err := implicitOffsets(ctx, p.adm)
 	if err != nil {
 		return err
@@ -135,10 +127,10 @@ func (c *clients) connect(ctx context.Context) (err error) {
 	p.npart = len(ts[c.topics[0]].Partitions)
 	p.mu.Unlock()
 	c.cl, err = kgo.NewClient(append(p.clientOpts("consumer"),
-		kgo.ConsumerGroup(p.group), kgo.ConsumeTopics(c.topics...),
+		kgo.ConsumerGroup(p.group), kgo.InstanceID(p.cfg.Instance), kgo.ConsumeTopics(c.topics...),
 		kgo.Balancers(kgo.RangeBalancer()), // gives equal partitions of all topics to the same member
 		kgo.BlockRebalanceOnPoll(), kgo.DisableAutoCommit(),
-		kgo.SessionTimeout(p.cfg.SessionTimeout), kgo.HeartbeatInterval(p.cfg.SessionTimeout/5),
+		kgo.SessionTimeout(p.cfg.SessionTimeout), kgo.HeartbeatInterval(p.cfg.heartbeat()),
 		kgo.RebalanceTimeout(p.cfg.RebalanceTimeout),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()), // fetched says where to begin, and nothing else does
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -147,14 +139,13 @@ func (c *clients) connect(ctx context.Context) (err error) {
 	return err
 }
 
-// close leaves the group and ends the clients. A broker that is away is not
-// waited for: it will notice by itself.
+// close ends the clients. The group is not left: the next clients take these
+// ones' place.
 func (c *clients) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), c.p.cfg.SessionTimeout)
-	defer cancel()
 	if c.cl != nil {
-		c.cl.AllowRebalance()
-		_ = c.cl.LeaveGroupContext(ctx)
+		if id, _ := c.cl.GroupMetadata(); id != "" {
+			c.member = id
+		}
 		c.cl.CloseAllowingRebalance()
 	}
 	if c.cur != nil {
@@ -232,10 +223,14 @@ func (c *clients) revoked(context.Context, *kgo.Client, map[string][]int32) {
 }
 
 // OnGroupManageError is the client's hook for errors of the group. It joins again
-// after any; some come back each time.
+// after any; some come back each time. Where another member has come under this
+// one's name, new clients find out whether it stays.
 func (c *clients) OnGroupManageError(err error) {
 	c.p.cfg.Log.Debug("group session ended", "error", err)
-	if errors.Is(err, kerr.InvalidSessionTimeout) || errors.Is(err, kerr.InconsistentGroupProtocol) || lasting(err) {
+	switch {
+	case errors.Is(err, kerr.FencedInstanceID):
+		c.give(doubt{fmt.Errorf("membership of group %q: %w", c.p.group, err)})
+	case errors.Is(err, kerr.InvalidSessionTimeout) || errors.Is(err, kerr.InconsistentGroupProtocol) || lasting(err):
 		c.give(fmt.Errorf("joining group %q: %w", c.p.group, err))
 	}
 }

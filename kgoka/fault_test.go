@@ -161,52 +161,6 @@ func TestFaults(t *testing.T) {
 	b.checkOnce(n, keys, "out", "a-table", "b-table")
 }
 
-// TestNamesakes: two that run under one name fence each other, and say what is
-// wrong; what they do stays right.
-func TestNamesakes(t *testing.T) {
-	b := newBed(t, "in", "out", "a-table")
-	cfg := b.config("a-1")
-	p := start(t, cfg, counting("a", "in", "out")).waitReady()
-	q := start(t, cfg, counting("a", "in", "out"))
-	const keys = 17
-	n := 0
-	until(t, "the log says it", func() bool {
-		b.feed("in", n, 20, keys)
-		n += 20
-		return b.logs.count("another process runs group") > 0
-	})
-	q.mustEnd()
-	b.caughtUp("a", "in")
-	p.mustEnd()
-	b.checkOnce(n, keys, "out", "a-table")
-}
-
-// TestNamesakeTold: it is said at the third time within a minute, and once.
-func TestNamesakeTold(t *testing.T) {
-	begin := time.Now()
-	for name, c := range map[string]struct {
-		at   []int // seconds
-		told int   // at which of them; -1 for none
-	}{
-		"at once": {[]int{0, 1, 2, 3, 4, 5}, 2},
-		"seldom":  {[]int{0, 59, 118, 177}, -1},
-		"later":   {[]int{0, 59, 118, 119, 120}, 3},
-	} {
-		t.Run(name, func(t *testing.T) {
-			g := &group{}
-			for i, s := range c.at {
-				now := begin.Add(time.Duration(s) * time.Second)
-				if g.namesake(kerr.CoordinatorNotAvailable, now) {
-					t.Error("told for another error")
-				}
-				if got := g.namesake(doubt{kerr.ProducerFenced}, now); got != (i == c.told) {
-					t.Errorf("after %d s: %v", s, got)
-				}
-			}
-		})
-	}
-}
-
 // TestBrokerAway closes the network for a while.
 func TestBrokerAway(t *testing.T) {
 	b := newBed(t, "in", "out", "a-table")

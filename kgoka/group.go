@@ -7,11 +7,9 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/lovoo/goka"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -24,21 +22,6 @@ type group struct {
 	h     sarama.ConsumerGroupHandler
 	limit int // records per poll; shrinks when transactions fail
 	errs  chan error
-	fence []time.Time // when others took our transactional IDs over, the last few times
-}
-
-// namesake says, once, whether err is one fencing too many: a process that starts
-// anew fences its predecessor once, two that run fence each other for ever.
-func (g *group) namesake(err error, now time.Time) bool {
-	const times = 3
-	if !errors.Is(err, kerr.ProducerFenced) || len(g.fence) == times {
-		return false
-	}
-	for len(g.fence) > 0 && now.Sub(g.fence[0]) > time.Minute {
-		g.fence = g.fence[1:]
-	}
-	g.fence = append(g.fence, now)
-	return len(g.fence) == times
 }
 
 func newGroup(p *Processor) *group { return &group{p: p, limit: p.cfg.MaxPoll, errs: make(chan error)} }

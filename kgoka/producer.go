@@ -92,7 +92,7 @@ func (p *producer) commitOffsets(ctx context.Context, m *membership, member stri
 	}
 	req := kmsg.NewPtrTxnOffsetCommitRequest()
 	req.TransactionalID, req.Group, req.ProducerID, req.ProducerEpoch = p.id, m.p.group, id, epoch
-	req.MemberID, req.Generation = member, gen
+	req.MemberID, req.InstanceID, req.Generation = member, &m.p.cfg.Instance, gen
 	for topic, parts := range offs {
 		t := kmsg.NewTxnOffsetCommitRequestTopic()
 		t.Topic = topic

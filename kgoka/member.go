@@ -1,0 +1,83 @@
+package kgoka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// membership is a group's part in Kafka's group, through all its clients. It is a
+// static one: the broker knows a member by its instance's name, and who joins
+// under a name takes the place of the one before, with its partitions, without a
+// rebalance and without waiting until the one before is missed.
+type membership struct {
+	*group
+	topics []string
+	ids    map[string]kadm.TopicID // of topics, from the first look on
+	member string                  // the last member ID that the broker gave, "" for none yet
+}
+
+// heartbeat is how often a member asks how the group is, and so how late it may
+// learn that it shall join again because another one is gone.
+func (c Config) heartbeat() time.Duration { return min(c.SessionTimeout/10, 500*time.Millisecond) }
+
+// members returns who is in the group: member IDs by instance.
+func (m *membership) members(ctx context.Context) (map[string]string, error) {
+	groups, err := kadm.NewClient(m.p.adm).DescribeGroups(ctx, m.p.group)
+	g := groups[m.p.group]
+	if err = errors.Join(err, g.Err); err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, fmt.Errorf("describing group %q: %w", m.p.group, err)
+	}
+	ids := map[string]string{}
+	for _, mb := range g.Members {
+		if mb.InstanceID != nil {
+			ids[*mb.InstanceID] = mb.MemberID
+		}
+	}
+	return ids, nil
+}
+
+// alone returns once no other process is a member under this name. It must be
+// asked before joining again: joining takes the place of whoever is there, and two
+// that do so in turn get nowhere. The one that came later stays. A join of our own
+// whose answer got lost leaves a member, too, but none that keeps its session.
+func (m *membership) alone(ctx context.Context) error {
+	for start := time.Now(); m.member != "" && ctx.Err() == nil; pause(ctx, m.p.cfg.heartbeat()) {
+		ids, err := m.members(ctx)
+		if err != nil {
+			return err
+		}
+		id := ids[m.p.cfg.Instance]
+		if id == "" || id == m.member {
+			break
+		}
+		if time.Since(start) > m.p.cfg.SessionTimeout+m.p.cfg.RebalanceTimeout {
+			m.member = "" // nothing to leave: it is the other one's now
+			return &localError{fmt.Errorf("another process has joined group %q as instance %q after this one: give each its own instance name", m.p.group, m.p.cfg.Instance)}
+		}
+	}
+	return ctx.Err()
+}
+
+// leave tells the broker that this instance has ended. A static member that only
+// falls silent keeps its partitions for the rest of its session.
+func (m *membership) leave() {
+	if m.member == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), m.p.cfg.SessionTimeout)
+	defer cancel()
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Group = m.p.group
+	mb := kmsg.NewLeaveGroupRequestMember()
+	mb.MemberID, mb.InstanceID, mb.Reason = m.member, &m.p.cfg.Instance, kmsg.StringPtr("the instance has ended")
+	req.Members = append(req.Members, mb)
+	if _, err := req.RequestWith(ctx, m.p.adm); err != nil {
+		m.p.cfg.Log.Debug("leaving the group", "error", err)
+	}
+}
