@@ -1,14 +1,10 @@
-// Package crash holds no code: its test kills orderlog at random moments, as a
-// process, and compares what is left with a run that nobody disturbed.
 package crash
 
 import (
-	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,14 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/orderlog/orderlog/internal/app"
-	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/content"
-	"github.com/orderlog/orderlog/internal/track"
-	"github.com/orderlog/orderlog/internal/verify"
-	"github.com/orderlog/orderlog/schemas"
 )
 
 var (
@@ -113,43 +103,7 @@ func run(t *testing.T, exe string, kills int, rng *rand.Rand) content.Content {
 		}
 	}
 	must(t, <-produced)
-	return settle(t, p.at)
-}
-
-// settle waits until nothing moves, has the log prove itself and reads it.
-func settle(t *testing.T, at app.Addresses) content.Content {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	opts := []kgo.Opt{kgo.SeedBrokers(at.Brokers...)}
-	serde, err := schemas.NewSerde(ctx, schemas.SerdeConfig{Registry: at.Registry, HTTPClient: http.DefaultClient})
-	must(t, err)
-	tracker, err := track.Start(opts, "", time.Now)
-	must(t, err)
-	defer tracker.Stop()
-	_, err = tracker.Wait(ctx, func(s map[string]int) bool { return s[schemas.Delivered] >= *orders })
-	must(t, err)
-	c, err := client.New(client.Config{Opts: opts, Serde: serde})
-	must(t, err)
-	defer c.Close()
-	must(t, c.WaitRead(ctx, app.Names()...))
-	report, err := verify.Run(ctx, verify.Config{Client: opts, Serde: serde, Wait: time.Minute})
-	must(t, err)
-	t.Logf("%v, verify ok: %v", tracker.States(), report.OK)
-	if !report.OK {
-		report.Text(t.Output(), false)
-		t.Error("the log does not hold")
-	}
-	all, err := content.Read(ctx, opts, serde, "")
-	must(t, err)
-	return all
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	return Settle(t, p.at, *orders)
 }
 
 func TestMain(m *testing.M) {
