@@ -188,11 +188,8 @@ func (a *App) prepare(ctx context.Context) error {
 	return err
 }
 
-// replicas of the topics that an app makes by itself, for trying and measuring.
-const replicas = 1
-
 func (a *App) topics(ctx context.Context, adm *kadm.Client) error {
-	changes, err := topicplan.Plan(ctx, adm, a.cfg.Namespace, a.cfg.Partitions, replicas)
+	changes, err := topicplan.Plan(ctx, adm, a.cfg.Namespace, a.cfg.Partitions, 0)
 	if err != nil {
 		return err
 	}

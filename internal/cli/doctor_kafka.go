@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -15,40 +16,21 @@ import (
 )
 
 func (s *session) examineKafka(ctx context.Context, f *findings) {
-	adm, err := s.admin(ctx)
+	cl, err := s.connect(ctx)
 	if err != nil {
 		f.fail(cmp.Or(s.access.hint(err), noBrokerHint), "%v", err)
 		return
 	}
-	defer adm.Close()
-	brokers := s.examineBrokers(ctx, adm, f)
-	if missing := s.examineTopics(ctx, adm, f, brokers); missing {
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
+	brokers := s.examineBrokers(ctx, cl, adm, f)
+	examineControllers(ctx, cl, f)
+	examineLimits(ctx, adm, f, brokers)
+	if missing := s.examineTopics(ctx, adm, f, len(brokers)); missing {
 		return
 	}
 	s.examineGroups(ctx, f)
 	s.examineDeadLetters(ctx, adm, f)
-}
-
-func (s *session) examineBrokers(ctx context.Context, adm *kadm.Client, f *findings) (count int) {
-	meta, err := adm.BrokerMetadata(ctx)
-	if err != nil {
-		f.fail("", "asking who the brokers are: %v", err)
-		return 0
-	}
-	versions := map[string]bool{}
-	answers, err := adm.ApiVersions(ctx)
-	for _, v := range answers {
-		if v.Err == nil {
-			versions[v.VersionGuess()] = true
-		} else {
-			f.fail("is it running, and does its advertised address resolve here?", "broker %d does not answer: %v", v.NodeID, v.Err)
-		}
-	}
-	if err != nil && len(answers) == 0 {
-		f.fail("", "asking the brokers' versions: %v", err)
-	}
-	f.ok("%d of %d brokers answer, with the API of Kafka %s", len(answers), len(meta.Brokers), strings.Join(sorted(versions), " and "))
-	return len(meta.Brokers)
 }
 
 // examineTopics says whether topics are missing, which makes the rest pointless.
@@ -58,17 +40,26 @@ func (s *session) examineTopics(ctx context.Context, adm *kadm.Client, f *findin
 		f.fail("", "%v", err)
 		return true
 	}
-	changes, err := topicplan.Plan(ctx, adm, s.set.namespace, 0, -1)
+	var there []string
+	for _, t := range found {
+		if t.Exists {
+			there = append(there, t.FullName)
+		}
+	}
+	s.examineCopies(ctx, adm, f, brokers, there)
+	changes, err := topicplan.Plan(ctx, adm, s.set.namespace, 0, 0)
 	if err != nil {
 		f.fail("", "%v", err)
 		return true
 	}
 	before := len(*f)
 	var absent []string
+	differ := map[finding][]string{} // the rest of the sentence -> topics
 	for _, c := range changes {
 		switch {
 		case c.Missing():
 			absent = append(absent, c.Topic)
+		case c.What == topicplan.Replication: // examineCopies has told
 		case c.What == topicplan.Partitions:
 			f.fail(hintFor(c), "topic %s has %s partitions and others %s: equal keys do not meet", c.Topic, c.From, c.To)
 		case c.What == "cleanup.policy" && c.To == "compact":
@@ -76,15 +67,16 @@ func (s *session) examineTopics(ctx context.Context, adm *kadm.Client, f *findin
 		case c.What == "cleanup.policy":
 			f.fail(hintFor(c), "topic %s is compacted (%s=%s): records of one key will be lost", c.Topic, c.What, c.From)
 		default:
-			f.warn(hintFor(c), "topic %s has %s=%s, the catalogue says %s", c.Topic, c.What, c.From, c.To)
+			same := finding{Hint: hintFor(c), What: fmt.Sprintf("%s=%s, the catalogue says %s", c.What, c.From, c.To)}
+			differ[same] = append(differ[same], c.Topic)
 		}
+	}
+	for _, same := range slices.SortedFunc(maps.Keys(differ), func(a, b finding) int { return cmp.Compare(a.What, b.What) }) {
+		f.warn(same.Hint, "%s: %s", same.What, some(differ[same]))
 	}
 	if len(absent) > 0 {
 		f.fail("`orderlog topics apply` makes them; is --namespace right?", "%d of %d topics are missing: %s",
 			len(absent), len(found), strings.Join(absent, ", "))
-	}
-	if brokers > 1 {
-		warnSingleCopies(found, f)
 	}
 	if len(*f) == before {
 		f.ok("%d topics are as the catalogue says, with %d partitions each", len(found), found[0].Partitions)
@@ -97,18 +89,6 @@ func hintFor(c topicplan.Change) string {
 		return c.Blocked
 	}
 	return "`orderlog topics apply` sets it"
-}
-
-func warnSingleCopies(found []topicplan.Found, f *findings) {
-	var single []string
-	for _, t := range found {
-		if t.Exists && t.Replicas < 2 {
-			single = append(single, t.FullName)
-		}
-	}
-	if len(single) > 0 {
-		f.warn("reassign them with your Kafka tools to 3 replicas", "%d topics have one replica: %s", len(single), strings.Join(single, ", "))
-	}
 }
 
 // examineGroups looks for groups that nobody runs and for positions that the log

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/sr"
@@ -79,13 +78,8 @@ func (s *session) examineSchemas(ctx context.Context, f *findings, cl *sr.Client
 		f.ok("all %d schemas are registered", total)
 		return nil
 	}
-	const most = 3
-	shown := strings.Join(missing[:min(most, len(missing))], ", ")
-	if len(missing) > most {
-		shown += fmt.Sprintf(" and %d more", len(missing)-most)
-	}
 	f.warn("the first start of `orderlog run` or any command registers them", "%d of %d schemas are not registered as this build has them: %s",
-		len(missing), total, shown)
+		len(missing), total, some(missing))
 	return nil
 }
 

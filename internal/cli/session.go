@@ -122,9 +122,9 @@ func (s *session) kafka() []kgo.Opt {
 // reach is how long a command waits for a broker or a registry that is away.
 const reach = 10 * time.Second
 
-// admin connects and makes sure that a broker answers, so that everything after
-// it fails for better reasons. The caller closes it.
-func (s *session) admin(ctx context.Context) (*kadm.Client, error) {
+// connect makes sure that a broker answers, so that everything after it fails
+// for better reasons. The caller closes the client.
+func (s *session) connect(ctx context.Context) (*kgo.Client, error) {
 	cl, err := kgo.NewClient(s.kafka()...)
 	if err != nil {
 		return nil, fmt.Errorf("brokers %s: %w", strings.Join(s.set.brokers, ","), err)
@@ -134,6 +134,15 @@ func (s *session) admin(ctx context.Context) (*kadm.Client, error) {
 	if err := cl.Ping(pctx); err != nil {
 		cl.Close()
 		return nil, s.unreachable(ctx, err)
+	}
+	return cl, nil
+}
+
+// admin is connect for who asks and changes.
+func (s *session) admin(ctx context.Context) (*kadm.Client, error) {
+	cl, err := s.connect(ctx)
+	if err != nil {
+		return nil, err
 	}
 	return kadm.NewClient(cl), nil
 }

@@ -87,7 +87,8 @@ type topicFlags struct {
 func (f *topicFlags) add(cmd *cobra.Command) {
 	cmd.Flags().Int32Var(&f.partitions, "partitions", 0,
 		fmt.Sprintf("partitions of every topic (default: as the topics that are there, else %d)", topicplan.DefaultPartitions))
-	cmd.Flags().Int16Var(&f.replication, "replication", -1, "replicas of a new topic (-1: the broker's default)")
+	cmd.Flags().Int16Var(&f.replication, "replication", 0,
+		fmt.Sprintf("replicas of every topic (default: %d, or as many as there are brokers); all but one must have a record before it counts as written", topicplan.Replicas))
 	settable(cmd, "partitions", "replication")
 }
 
@@ -95,8 +96,8 @@ func (f *topicFlags) check() error {
 	if f.partitions < 0 || f.partitions > 1000 {
 		return usagef("--partitions %d: between 1 and 1000 are possible", f.partitions)
 	}
-	if f.replication == 0 || f.replication < -1 {
-		return usagef("--replication %d: at least 1, or -1 for the broker's default", f.replication)
+	if f.replication < 0 {
+		return usagef("--replication %d: at least 1 is possible", f.replication)
 	}
 	return nil
 }
@@ -127,6 +128,9 @@ func (s *session) plan(cmd *cobra.Command, f topicFlags) ([]topicplan.Change, er
 	if f.partitions == 0 && cmd.Flags().Changed("partitions") {
 		return nil, usagef("--partitions 0: between 1 and 1000 are possible; leave it away to keep what is there")
 	}
+	if f.replication == 0 && cmd.Flags().Changed("replication") {
+		return nil, usagef("--replication 0: at least 1 is possible; leave it away for %d, or as many as there are brokers", topicplan.Replicas)
+	}
 	adm, err := s.admin(cmd.Context())
 	if err != nil {
 		return nil, err
@@ -145,8 +149,9 @@ func newTopicsApply(s *session) *cobra.Command {
 		Use:   "apply",
 		Short: "Create and alter topics as the catalogue says",
 		Long: `Creates what is missing and alters what differs. Never deletes a topic, never
-lowers a partition count, and never adds partitions where that would move keys
-that were written; it says what it left undone and why.`,
+lowers a partition count, never adds partitions where that would move keys that
+were written, and copies no topic to more brokers; it says what it left undone
+and why.`,
 		Args:    nothing(),
 		Example: example("orderlog topics apply --partitions 8 --replication 3"),
 		RunE: func(cmd *cobra.Command, _ []string) error {

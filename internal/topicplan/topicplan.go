@@ -20,29 +20,35 @@ import (
 // is there yet.
 const DefaultPartitions = 4
 
+// Replicas is how many copies of a record there should be, where there are as
+// many brokers: one may fail while another one is being mended.
+const Replicas = 3
+
 // Kafka's names of the settings that are compared.
 const (
 	cleanupPolicy = "cleanup.policy"
 	retention     = "retention.ms"
 	compactionLag = "min.compaction.lag.ms"
+	minInSync     = "min.insync.replicas"
 )
 
 // What a Change is about, where it is not a setting's name.
 const (
-	Create     = "create"
-	Partitions = "partitions"
+	Create      = "create"
+	Partitions  = "partitions"
+	Replication = "replication"
 )
 
 // Change is one difference between the catalogue and the cluster.
 type Change struct {
 	Topic string `json:"topic"` // with namespace
-	What  string `json:"what"`  // Create, Partitions, or the name of a setting
+	What  string `json:"what"`  // Create, Partitions, Replication, or the name of a setting
 	From  string `json:"from,omitempty"`
 	To    string `json:"to,omitempty"`
 
 	// Of what shall be created.
 	Partitions  int32             `json:"partitions,omitempty"`
-	Replication int16             `json:"replication,omitempty"` // -1: the broker's default
+	Replication int16             `json:"replication,omitempty"`
 	Settings    map[string]string `json:"settings,omitempty"`
 
 	// Blocked says why Apply will not do this; empty: it will.
@@ -57,7 +63,7 @@ func (c Change) String() string {
 	var s string
 	switch c.What {
 	case Create:
-		s = fmt.Sprintf("create %s: %d partitions", c.Topic, c.Partitions)
+		s = fmt.Sprintf("create %s: %d partitions, replication %d", c.Topic, c.Partitions, c.Replication)
 		for _, name := range sortedKeys(c.Settings) {
 			s += fmt.Sprintf(", %s=%s", name, c.Settings[name])
 		}
@@ -72,8 +78,13 @@ func (c Change) String() string {
 
 // Plan lists what differs, in the order of the catalogue; nothing is changed.
 // Partitions 0 means the count of the topics that are there, DefaultPartitions
-// where there are none. Replication -1 is the broker's default; that of topics
-// that exist is left alone.
+// where there are none.
+//
+// Replication 0 means Replicas, or as many as there are brokers, but not fewer
+// than the topics that are there have. All but one of the replicas must have a
+// record before it counts as written (min.insync.replicas), so that one broker
+// may fail. Topics with fewer replicas are told and blocked, because moving them
+// is a matter of when and where to; those with more are left alone.
 //
 // All topics must have one count, so that equal keys meet. Where a topic that
 // was written to has another count than asked for, every creation and every new
@@ -83,25 +94,40 @@ func Plan(ctx context.Context, adm *kadm.Client, namespace string, partitions in
 	if err != nil {
 		return nil, err
 	}
-	return compare(found, partitions, replication), nil
+	cluster, err := adm.BrokerMetadata(uncached(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("asking who the brokers are: %w", err)
+	}
+	return compare(found, len(cluster.Brokers), partitions, int(replication)), nil
 }
 
-func compare(found []Found, partitions int32, replication int16) []Change {
+func compare(found []Found, brokers int, partitions int32, replication int) []Change {
 	if partitions <= 0 {
 		partitions = usualCount(found)
 	}
+	if replication <= 0 {
+		replication = usualReplication(found, brokers)
+	}
 	blocked := anchored(found, partitions)
+	uncreatable := blocked
+	if blocked == "" && replication > brokers {
+		uncreatable = fmt.Sprintf("%d replicas need as many brokers, and %d answer: start the others or use --replication %d", replication, brokers, brokers)
+	}
 	var changes []Change
 	for _, f := range found {
-		want := settings(f.Topic)
 		if !f.Exists {
 			changes = append(changes, Change{Topic: f.FullName, What: Create, Partitions: partitions,
-				Replication: replication, Settings: want, Blocked: blocked})
+				Replication: int16(replication), Settings: settings(f.Topic, replication), Blocked: uncreatable})
 			continue
 		}
 		if f.Partitions != partitions {
 			changes = append(changes, repartition(f, partitions, blocked))
 		}
+		if f.Replicas < replication {
+			changes = append(changes, Change{Topic: f.FullName, What: Replication, From: strconv.Itoa(f.Replicas), To: strconv.Itoa(replication),
+				Blocked: fmt.Sprintf("copy it to more brokers with kafka-reassign-partitions, or use --replication %d", f.Replicas)})
+		}
+		want := settings(f.Topic, min(f.Replicas, replication))
 		for _, name := range sortedKeys(want) {
 			if have := f.Settings[name]; have != want[name] {
 				changes = append(changes, Change{Topic: f.FullName, What: name, From: have, To: want[name]})
@@ -128,6 +154,16 @@ func usualCount(found []Found) int32 {
 		return any
 	}
 	return DefaultPartitions
+}
+
+// usualReplication is Replicas, or as many as there are brokers; a broker that is
+// down just now does not make it fewer than the topics that are there have.
+func usualReplication(found []Found, brokers int) int {
+	most := brokers
+	for _, f := range found {
+		most = max(most, f.Replicas)
+	}
+	return min(Replicas, most)
 }
 
 // anchored says why the count cannot be partitions, or "".
@@ -159,20 +195,24 @@ func repartition(f Found, partitions int32, blocked string) Change {
 }
 
 // settings are the topic settings that the catalogue asks for.
-func settings(t topics.Topic) map[string]string {
-	if !t.Compact {
-		ms := int64(-1)
-		if t.Retention != topics.Forever {
-			ms = t.Retention.Milliseconds()
+func settings(t topics.Topic, replicas int) map[string]string {
+	s := map[string]string{cleanupPolicy: "delete", minInSync: strconv.Itoa(InSync(replicas))}
+	switch {
+	case t.Compact:
+		s[cleanupPolicy] = "compact"
+		if t.MinLag > 0 {
+			s[compactionLag] = strconv.FormatInt(t.MinLag.Milliseconds(), 10)
 		}
-		return map[string]string{cleanupPolicy: "delete", retention: strconv.FormatInt(ms, 10)}
-	}
-	s := map[string]string{cleanupPolicy: "compact"}
-	if t.MinLag > 0 {
-		s[compactionLag] = strconv.FormatInt(t.MinLag.Milliseconds(), 10)
+	case t.Retention == topics.Forever:
+		s[retention] = "-1"
+	default:
+		s[retention] = strconv.FormatInt(t.Retention.Milliseconds(), 10)
 	}
 	return s
 }
+
+// InSync is the min.insync.replicas that goes with a number of replicas.
+func InSync(replicas int) int { return max(1, replicas-1) }
 
 // Found is a topic of the catalogue as the cluster has it.
 type Found struct {

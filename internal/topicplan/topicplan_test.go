@@ -24,9 +24,11 @@ type cluster struct {
 	adm *kadm.Client
 }
 
-func start(t *testing.T) cluster {
+func start(t *testing.T) cluster { return startWith(t, 1) }
+
+func startWith(t *testing.T, brokers int) cluster {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
+	c, err := kfake.NewCluster(kfake.NumBrokers(brokers))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,6 +44,14 @@ func start(t *testing.T) cluster {
 func (c cluster) create(name string, partitions int32, configs map[string]string) {
 	c.t.Helper()
 	if err := c.CreateTopic(topics.Prefixed(ns, name), partitions, configs); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// replicated is create with a number of replicas.
+func (c cluster) replicated(name string, replication int16, configs map[string]*string) {
+	c.t.Helper()
+	if _, err := c.adm.CreateTopic(c.t.Context(), 4, replication, configs, topics.Prefixed(ns, name)); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -124,7 +134,7 @@ func TestPlan(t *testing.T) {
 		want       []string // every change of that topic, as a piece of its line
 	}{
 		{"nothing there", func(cluster) {}, 0, topics.Invoices,
-			[]string{"create test.invoices: 4 partitions, cleanup.policy=compact"}},
+			[]string{"create test.invoices: 4 partitions, replication 1, cleanup.policy=compact, min.insync.replicas=1"}},
 		{"as it should be", func(c cluster) { c.create(topics.Invoices, 4, compact) }, 4, topics.Invoices, nil},
 		{"number taken from what is there", func(c cluster) { c.create(topics.Invoices, 6, compact) }, 0, topics.Vouchers,
 			[]string{"create test.vouchers: 6 partitions"}},
@@ -153,7 +163,7 @@ func TestPlan(t *testing.T) {
 		{"nor does one beside it", func(c cluster) {
 			c.create(topics.Invoices, 2, compact)
 			c.write(topics.Invoices)
-		}, 4, topics.Vouchers, []string{"create test.vouchers: 4 partitions, cleanup.policy=compact (cannot: test.invoices has 2"}},
+		}, 4, topics.Vouchers, []string{"create test.vouchers: 4 partitions, replication 1, cleanup.policy=compact, min.insync.replicas=1 (cannot: test.invoices has 2"}},
 		{"written topics that disagree", func(c cluster) {
 			c.create(topics.Invoices, 2, compact)
 			c.create(topics.Vouchers, 4, compact)
@@ -180,6 +190,76 @@ func TestPlan(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestReplication(t *testing.T) {
+	compact := func(inSync string) map[string]*string {
+		return map[string]*string{"cleanup.policy": kadm.StringPtr("compact"), "min.insync.replicas": &inSync}
+	}
+	tests := []struct {
+		name        string
+		brokers     int
+		setup       func(cluster)
+		replication int16
+		want        []string // every change of invoices, as a piece of its line
+	}{
+		{"three of three", 3, nil, 0, []string{"create test.invoices: 4 partitions, replication 3, cleanup.policy=compact, min.insync.replicas=2"}},
+		{"three of five", 5, nil, 0, []string{"replication 3, "}},
+		{"two of two", 2, nil, 0, []string{"replication 2, cleanup.policy=compact, min.insync.replicas=1"}},
+		{"as asked", 3, nil, 2, []string{"replication 2, cleanup.policy=compact, min.insync.replicas=1"}},
+		{"more than brokers", 2, nil, 3, []string{"replication 3, cleanup.policy=compact, min.insync.replicas=2 (cannot: 3 replicas need as many brokers, and 2 answer"}},
+		{"as it should be", 3, func(c cluster) { c.replicated(topics.Invoices, 3, compact("2")) }, 0, nil},
+		{"one copy must have it", 3, func(c cluster) { c.replicated(topics.Invoices, 3, compact("1")) }, 0, []string{"min.insync.replicas 1 -> 2"}},
+		{"all copies must have it", 3, func(c cluster) { c.replicated(topics.Invoices, 3, compact("3")) }, 0, []string{"min.insync.replicas 3 -> 2"}},
+		{"too few", 3, func(c cluster) { c.replicated(topics.Invoices, 1, compact("1")) }, 0,
+			[]string{"replication 1 -> 3 (cannot: copy it to more brokers with kafka-reassign-partitions, or use --replication 1"}},
+		{"too few, and no write can succeed", 3, func(c cluster) { c.replicated(topics.Invoices, 2, compact("2")) }, 0,
+			[]string{"replication 2 -> 3 (cannot", "min.insync.replicas 2 -> 1"}},
+		{"few, as asked", 3, func(c cluster) { c.replicated(topics.Invoices, 1, compact("1")) }, 1, nil},
+		{"more than asked", 3, func(c cluster) { c.replicated(topics.Invoices, 3, compact("2")) }, 1, []string{"min.insync.replicas 2 -> 1"}},
+		{"more than usual", 5, func(c cluster) { c.replicated(topics.Invoices, 5, compact("2")) }, 0, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := startWith(t, tt.brokers)
+			if tt.setup != nil {
+				tt.setup(c)
+			}
+			changes, err := topicplan.Plan(t.Context(), c.adm, ns, 4, tt.replication)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := of(changes, topics.Invoices)
+			if len(got) != len(tt.want) {
+				t.Fatalf("got %q, want %q", got, tt.want)
+			}
+			for i := range got {
+				if !strings.Contains(got[i], tt.want[i]) || strings.Contains(got[i], "cannot") != strings.Contains(tt.want[i], "cannot") {
+					t.Errorf("got %q, want %q", got[i], tt.want[i])
+				}
+			}
+		})
+	}
+}
+
+func TestApplyReplicates(t *testing.T) {
+	c := startWith(t, 3)
+	changes, err := topicplan.Plan(t.Context(), c.adm, ns, 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := topicplan.Apply(t.Context(), c.adm, changes); err != nil {
+		t.Fatal(err)
+	}
+	found, err := topicplan.Look(t.Context(), c.adm, ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range found {
+		if f.Replicas != 3 || f.Settings["min.insync.replicas"] != "2" {
+			t.Errorf("%s has %d replicas and min.insync.replicas %s", f.FullName, f.Replicas, f.Settings["min.insync.replicas"])
+		}
 	}
 }
 
