@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo run test race crash bench lint verify docs clean
+.PHONY: help build demo run test race crash faults bench lint verify docs clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ race: ## all tests under the race detector
 
 crash: ## 20 times kill -9 during 50,000 orders, then the tables are compared
 	$(GO) test ./internal/crash -run TestKill -crash.kills=20 -crash.orders=50000 -v -timeout 30m -count=1
+
+faults: ## every fault for longer, on Apache Kafka of one node and of three; needs Java and Maven
+	ORDERLOG_TEST_KAFKA=1 ORDERLOG_TEST_FAULTS=long $(GO) test ./test/faults -run TestFaults -v -timeout 45m -count=1
 
 bench: build ## orders/s, latency, CPU per order, beside the bare limit
 	$(BIN) bench

@@ -140,6 +140,7 @@ var faults = []fault{
 	{name: "topic made anew", one: always, three: longOnly, alone: topicMadeAnew},
 	{name: "records deleted before they were read", one: always, three: longOnly, alone: recordsDeleted},
 	{name: "offsets expired", one: always, three: longOnly, alone: offsetsExpired},
+	{name: "orders, instances and brokers killed", three: always, alone: orders},
 }
 
 func (s *scene) times(short, long int) int {

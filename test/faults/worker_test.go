@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -21,25 +20,31 @@ import (
 )
 
 // A worker is this test binary run again with the variable set: one process with
-// one instance of both hops. It ends on SIGTERM, or when its standard input does,
-// which is when the test is gone.
+// one instance of both hops. It ends on SIGTERM.
 const workerVar = "ORDERLOG_TEST_FAULTS_WORKER"
 
 func TestMain(m *testing.M) {
 	text := os.Getenv(workerVar)
-	if text == "" {
+	switch {
+	case os.Getenv(orderlogVar) != "":
+		go withTest()
+		os.Exit(orderlog())
+	case text == "":
 		os.Exit(m.Run())
 	}
+	go withTest()
 	var j job
 	if err := json.Unmarshal([]byte(text), &j); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(2)
+		panic(err)
 	}
-	go func() { _, _ = io.Copy(io.Discard, os.Stdin); os.Exit(3) }()
 	if err := j.run(); err != nil {
 		os.Exit(1) // the last report says it
 	}
 }
+
+// withTest ends the process with the test, which holds the other end of its
+// standard input.
+func withTest() { _, _ = io.Copy(io.Discard, os.Stdin); os.Exit(3) }
 
 // job is what a worker is told.
 type job struct {
