@@ -5,7 +5,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo run test race crash faults bench lint verify docs clean
+.PHONY: help build demo run test test-kafka race crash faults bench lint verify docs clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,11 @@ run: build ## the same, kept running in ./data
 
 test: ## all tests
 	$(GO) test ./...
+
+test-kafka: ## the tests that need Apache Kafka, which Maven fetches once
+	@if [ -z "$$ORDERLOG_TEST_BROKERS" ] && ! { command -v java && command -v mvn; } >/dev/null; \
+	then echo "test-kafka: skipped: needs Java 17 and Maven, or ORDERLOG_TEST_BROKERS=host:port,..."; \
+	else ORDERLOG_TEST_KAFKA=1 $(GO) test -count=1 -p 1 -timeout 15m ./kgoka ./test/...; fi
 
 race: ## all tests under the race detector
 	$(GO) test -race ./...
