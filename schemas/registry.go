@@ -187,6 +187,6 @@ func newWriter(id uint32, s sr.Schema) *writer {
 		w.err = fmt.Errorf("schema id %d: %w: %w", id, ErrIncompatible, err)
 		return w
 	}
-	w.record, w.schema = r, resolved
+	w.record, w.other = r, resolved
 	return w
 }

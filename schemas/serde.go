@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"reflect"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,7 @@ type Serde struct {
 	slots map[slotKey]slot                   // how to write; never changes
 	known atomic.Pointer[map[uint32]*writer] // how to read; replaced when an id is learnt
 	reg   *registry                          // nil: the ids are fixed
+	spare sync.Pool                          // of *walker
 }
 
 type slotKey struct {
@@ -75,7 +77,7 @@ func NewLocalSerde() *Serde {
 }
 
 func newSerde(reg *registry, id func(topic string, r *Record) (uint32, error)) (*Serde, error) {
-	s := &Serde{slots: map[slotKey]slot{}, reg: reg}
+	s := &Serde{slots: map[slotKey]slot{}, reg: reg, spare: sync.Pool{New: func() any { return new(walker) }}}
 	known := map[uint32]*writer{}
 	for _, t := range topics.All() {
 		for _, name := range t.Records {
@@ -88,7 +90,7 @@ func newSerde(reg *registry, id func(topic string, r *Record) (uint32, error)) (
 				return nil, err
 			}
 			s.slots[slotKey{t.Name, r.pointer}] = slot{n, r}
-			known[n] = &writer{name: r.FullName(), record: r, schema: r.Schema, dynamic: r.dynamic}
+			known[n] = &writer{name: r.FullName(), record: r, dynamic: r.dynamic}
 		}
 	}
 	s.known.Store(&known)
@@ -97,16 +99,18 @@ func newSerde(reg *registry, id func(topic string, r *Record) (uint32, error)) (
 
 // Encode appends the record value of body, a pointer to a type of this package,
 // to dst. On an error dst comes back as it was.
-func (s *Serde) Encode(dst []byte, topic string, body any) ([]byte, error) {
-	sl, ok := s.slots[slotKey{topic, reflect.TypeOf(body)}]
+func (s *Serde) Encode(dst []byte, topic string, from any) ([]byte, error) {
+	sl, ok := s.slots[slotKey{topic, reflect.TypeOf(from)}]
 	if !ok {
-		return dst, fmt.Errorf("encoding: %T on topic %q: %w", body, topic, ErrNotAllowed)
+		return dst, fmt.Errorf("encoding: %T on topic %q: %w", from, topic, ErrNotAllowed)
 	}
-	out, err := sl.record.Schema.AppendEncode(appendHead(dst, sl.id), body)
-	if err != nil {
-		return dst, fmt.Errorf("encoding %s: %w: %w", sl.record.Name, ErrBody, err)
+	if reflect.ValueOf(from).IsNil() {
+		return dst, fmt.Errorf("encoding %s: %w: it is nil", sl.record.Name, ErrBody)
 	}
-	return out, nil
+	w := s.spare.Get().(*walker)
+	defer s.spare.Put(w)
+	w.out = w.append(appendHead(w.out[:0], sl.id), from.(body))
+	return append(dst, w.out...), nil
 }
 
 // Decode returns a fresh body, a pointer to a type of this package, which shares
@@ -117,11 +121,11 @@ func (s *Serde) Decode(ctx context.Context, topic string, value []byte) (any, er
 	if err != nil {
 		return nil, err
 	}
-	body := w.record.New()
-	if err := w.decode(raw, body); err != nil {
+	into := w.record.New()
+	if err := s.read(w, raw, into); err != nil {
 		return nil, err
 	}
-	return body, nil
+	return into, nil
 }
 
 // DecodeInto is Decode into a body of the caller's, of the type that the value
@@ -134,7 +138,10 @@ func (s *Serde) DecodeInto(ctx context.Context, topic string, value []byte, into
 	if r, ok := Of(into); !ok || r != w.record {
 		return fmt.Errorf("decoding %s into %T: %w", w.record.Name, into, ErrNotAllowed)
 	}
-	return w.decode(raw, into)
+	if reflect.ValueOf(into).IsNil() {
+		return fmt.Errorf("decoding %s: %w: into nil", w.record.Name, ErrBody)
+	}
+	return s.read(w, raw, into)
 }
 
 // open finds the schema that value was written with, and checks that it belongs
@@ -189,22 +196,29 @@ func (s *Serde) learn(ctx context.Context, id uint32) (*writer, error) {
 	return next[id], nil
 }
 
+// read fills into, which is of the type that w is read as.
+func (s *Serde) read(w *writer, raw []byte, into any) error {
+	var err error
+	if w.other == nil {
+		walk := s.spare.Get().(*walker)
+		err = walk.read(raw, into.(body))
+		s.spare.Put(walk)
+	} else if rest, e := w.other.Decode(raw, into); e != nil {
+		err = e
+	} else if len(rest) > 0 {
+		err = tooMany(len(rest))
+	}
+	if err != nil {
+		return fmt.Errorf("decoding %s: %w: %w", w.record.Name, ErrBody, err)
+	}
+	return nil
+}
+
 // writer is a schema that values were written with, and how to read them.
 type writer struct {
 	name    string                   // full name of its record
 	record  *Record                  // ours, that it is read as
-	schema  *avro.Schema             // from its bytes to our struct
-	err     error                    // why it cannot be read as ours; then record and schema are nil
+	other   *avro.Schema             // where it is another version: from its bytes to our struct
+	err     error                    // why it cannot be read as ours; then record is nil
 	dynamic func() (*dynamic, error) // reads it without a struct
-}
-
-func (w *writer) decode(raw []byte, into any) error {
-	rest, err := w.schema.Decode(raw, into)
-	if err != nil {
-		return fmt.Errorf("decoding %s: %w: %w", w.record.Name, ErrBody, err)
-	}
-	if len(rest) > 0 {
-		return fmt.Errorf("decoding %s: %w: %d bytes too many", w.record.Name, ErrBody, len(rest))
-	}
-	return nil
 }

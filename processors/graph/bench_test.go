@@ -1,0 +1,132 @@
+package graph
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderlog/orderlog/internal/event"
+	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/kgoka"
+	"github.com/orderlog/orderlog/processors/credit"
+	"github.com/orderlog/orderlog/processors/inventory"
+	"github.com/orderlog/orderlog/processors/invoicing"
+	"github.com/orderlog/orderlog/processors/order"
+	"github.com/orderlog/orderlog/processors/voucher"
+	"github.com/orderlog/orderlog/schemas"
+	"github.com/orderlog/orderlog/topics"
+)
+
+// shop is the graphs without a log: what one writes the others are handed.
+type shop struct {
+	embedded
+	b     *testing.B
+	takes map[string][]taker // by topic
+	queue []*kgo.Record
+
+	rec  *kgo.Record
+	rows map[string][]byte // of the taker whose turn it is
+	log  string            // its table
+}
+
+type taker struct {
+	table  string
+	rows   map[string][]byte
+	handle func(kgoka.Context)
+}
+
+func (s *shop) Context() context.Context { return s.b.Context() }
+func (s *shop) Group() goka.Group        { return "" }
+func (s *shop) Record() *kgo.Record      { return s.rec }
+func (s *shop) Row() []byte              { return s.rows[string(s.rec.Key)] }
+func (s *shop) Fail(err error)           { s.b.Fatal(err) }
+
+func (s *shop) SetRow(row []byte, hs []kgo.RecordHeader) {
+	s.rows[string(s.rec.Key)] = row
+	s.put(s.log, s.rec.Key, row, hs)
+}
+
+func (s *shop) EmitRecord(topic, key string, value []byte, hs []kgo.RecordHeader) {
+	s.put(topic, []byte(key), value, hs)
+}
+
+func (s *shop) put(topic string, key, value []byte, hs []kgo.RecordHeader) {
+	if topic == topics.DeadLetter {
+		s.b.Fatalf("dead letter: %s", event.Header(&kgo.Record{Headers: hs}, HeaderError))
+	}
+	if len(s.takes[topic]) > 0 {
+		s.queue = append(s.queue, &kgo.Record{Topic: topic, Key: key, Value: value, Headers: hs})
+	}
+}
+
+func join[S any](s *shop, p flow.Processor[S], e Env) {
+	h := newHandler(p, e)
+	rows := map[string][]byte{}
+	for _, name := range p.Inputs {
+		in, _ := topics.Find(name)
+		s.takes[name] = append(s.takes[name], taker{p.Name + "-table", rows, func(c kgoka.Context) { h.handle(c, in) }})
+	}
+}
+
+// send hands over a record and all that follows from it.
+func (s *shop) send(r *kgo.Record) {
+	for s.queue = append(s.queue[:0], r); len(s.queue) > 0; s.queue = s.queue[1:] {
+		s.rec = s.queue[0]
+		for _, t := range s.takes[s.rec.Topic] {
+			s.rows, s.log = t.rows, t.table
+			t.handle(s)
+		}
+	}
+}
+
+// BenchmarkOrder is what a graph does for one order of three lines, placed to
+// invoiced, in all five groups: everything but the runtime and the log.
+func BenchmarkOrder(b *testing.B) {
+	serde := schemas.NewLocalSerde()
+	e := Env{Serde: serde, Log: slog.New(slog.DiscardHandler)}
+	s := &shop{b: b, takes: map[string][]taker{}}
+	join(s, order.New(order.Config{}), e)
+	join(s, inventory.New(), e)
+	join(s, credit.New(credit.Config{OpeningLimit: 1 << 50}), e)
+	join(s, invoicing.New(), e)
+	join(s, voucher.New(), e)
+
+	const at, tail = 1767225600000, "_2ZQxXb5rKqjM0cQnVYt1uTzS9%02d"
+	id := func(prefix string, i int) string { return prefix + fmt.Sprintf(tail, i%90+10) }
+	n := 0
+	command := func(topic, typ, key string, body any) *kgo.Record {
+		n++
+		v, err := serde.Encode(nil, topic, body)
+		if err != nil {
+			b.Fatal(err)
+		}
+		m := flow.Message{ID: flow.NewID("evt", at, key, n), Type: typ, At: at}
+		return &kgo.Record{Topic: topic, Key: []byte(key), Value: v, Headers: event.Append(nil, event.DefaultSource, event.Avro, m)}
+	}
+	place := schemas.PlaceOrder{CustomerID: id("cus", 1), Currency: "EUR"}
+	for i := range 3 {
+		sku := id("sku", i)
+		s.send(command(topics.InventoryCommands, schemas.InventoryPriceSet, sku, &schemas.SetPrice{SKU: sku, Price: 13717, Currency: "EUR"}))
+		s.send(command(topics.InventoryCommands, schemas.InventoryStockReceive, sku, &schemas.ReceiveStock{SKU: sku, Quantity: 1e12}))
+		place.Lines = append(place.Lines, schemas.PlaceLine{SKU: sku, Quantity: 3})
+	}
+	var orders []*kgo.Record
+	for i := range 90 {
+		place.OrderID = id("ord", i)
+		orders = append(orders, command(topics.OrderCommands, schemas.OrdersOrderPlace, place.OrderID, &place))
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		r := orders[i%len(orders)]
+		delete(s.takes[topics.OrderCommands][0].rows, string(r.Key))
+		s.send(r)
+	}
+	var last schemas.Order
+	if err := serde.DecodeInto(b.Context(), topics.OrderTable, s.takes[topics.OrderCommands][0].rows[place.OrderID], &last); err == nil && last.State != schemas.Invoiced {
+		b.Errorf("the order is %s: %v", last.State, last.Timeline)
+	}
+}
