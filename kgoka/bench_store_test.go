@@ -20,25 +20,17 @@ func cpu() float64 {
 func BenchmarkStores(b *testing.B) {
 	for _, kind := range []string{"pebble", "memory"} {
 		b.Run(kind, func(b *testing.B) {
-			var ss stores
-			var err error
-			switch kind {
-			case "pebble":
-				ss, err = openDisk(b.TempDir(), "x", nil)
-			default:
-				ss, err = openStores(Config{}, "g")
-			}
-			if err != nil {
-				b.Fatal(err)
+			var sh shelf
+			if kind == "pebble" {
+				var err error
+				if sh.disk, err = openDisk(b.TempDir(), "x", nil); err != nil {
+					b.Fatal(err)
+				}
 			}
 			const parts, keys = 8, 200_000
 			var ts []*table
 			for i := range parts {
-				s, _, err := ss.open(place{"t", int32(i)})
-				if err != nil {
-					b.Fatal(err)
-				}
-				t, err := newTable("t", int32(i), s, ss.inPlace())
+				t, err := sh.load(place{"t", int32(i)})
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -97,9 +89,9 @@ func BenchmarkStores(b *testing.B) {
 			runtime.ReadMemStats(&m)
 			b.ReportMetric(float64(m.Sys)/1e6, "sys-MB")
 			for _, t := range ts {
-				t.Close()
+				t.close()
 			}
-			ss.close()
+			sh.close()
 		})
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -35,10 +34,9 @@ type doubt struct{ error }
 
 func (d doubt) Unwrap() error { return d.error }
 
-// Consume runs until ctx ends or an error is there to stay.
-func (g *group) Consume(ctx context.Context, topics []string, h sarama.ConsumerGroupHandler) error {
-	g.h = h
-	m := &membership{group: g, topics: topics}
+// run consumes until ctx ends or an error is there to stay.
+func (g *group) run(ctx context.Context) error {
+	m := &membership{group: g, topics: g.p.consumed().Topics()}
 	defer m.leave()
 	var wait time.Duration
 	for ctx.Err() == nil {
@@ -48,7 +46,6 @@ func (g *group) Consume(ctx context.Context, topics []string, h sarama.ConsumerG
 			return nil
 		}
 		if !errors.As(err, new(doubt)) {
-			g.p.setFatal(err)
 			return err
 		}
 		if g.p.count.in.Load() > before {
@@ -94,9 +91,7 @@ func (m *membership) live(ctx context.Context) error {
 			err = c.consume(ctx, s)
 			m.p.serve(nil)
 		}
-		if down := s.teardown(); err == nil && ctx.Err() == nil {
-			err = down
-		}
+		s.teardown()
 		if err != nil {
 			return err
 		}
@@ -119,13 +114,9 @@ func (c *clients) connect(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	ts, err := c.sameTopics(ctx)
-	if err != nil {
+	if _, err := c.sameTopics(ctx); err != nil {
 		return err
 	}
-	p.mu.Lock()
-	p.npart = len(ts[c.topics[0]].Partitions)
-	p.mu.Unlock()
 	c.cl, err = kgo.NewClient(append(p.clientOpts("consumer"),
 		kgo.ConsumerGroup(p.group), kgo.InstanceID(p.cfg.Instance), kgo.ConsumeTopics(c.topics...),
 		kgo.Balancers(kgo.RangeBalancer()), // gives equal partitions of all topics to the same member
@@ -149,7 +140,7 @@ func (c *clients) close() {
 		c.cl.CloseAllowingRebalance()
 	}
 	if c.cur != nil {
-		_ = c.cur.teardown()
+		c.cur.teardown()
 	}
 	for _, p := range c.prods {
 		if p != nil {
@@ -196,16 +187,16 @@ func (c *clients) fetched(ctx context.Context, offs map[string]map[int32]kgo.Off
 			offs[topic][num] = kgo.NewOffset().At(o.Offset)
 		}
 	}
-	c.offer(assign)
+	c.offer(at)
 	return offs, nil
 }
 
-func (c *clients) offer(assign map[string][]int32) {
+func (c *clients) offer(at offsets) {
 	if c.cur != nil {
-		_ = c.cur.teardown()
+		c.cur.teardown()
 	}
 	member, gen := c.joined.GroupMetadata()
-	c.cur = newSession(c.group, assign, member, gen)
+	c.cur = newSession(c.p, at, member, gen)
 	select {
 	case <-c.next: // nobody took it
 	default:
@@ -215,9 +206,7 @@ func (c *clients) offer(assign map[string][]int32) {
 
 func (c *clients) revoked(context.Context, *kgo.Client, map[string][]int32) {
 	if c.cur != nil {
-		if err := c.cur.teardown(); err != nil {
-			c.p.cfg.Log.Warn("ending a session", "error", err)
-		}
+		c.cur.teardown()
 		c.cur = nil
 	}
 }

@@ -2,16 +2,17 @@
 // consumes, the rows of its table and what it emits are one Kafka transaction.
 // It knows nothing of what the records mean.
 //
-// A Processor takes the callbacks of a goka.GroupGraph and hands them whole
-// batches, one goroutine per partition. goka keeps its part in defining the
-// graph, assigning partitions and recovering tables; its own hot path, with a
-// promise, a lock and two channels per record, is not used.
+// Of goka stay the graph, the context of callbacks and the codecs; its runtime,
+// with two channels, a promise and locks for each record, is not used.
+//
+// A Processor runs a graph, a View keeps somebody else's table, an Emitter
+// writes to a topic.
 package kgoka
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,8 +57,12 @@ type Config struct {
 	Origins  bool // stamp outputs and skip what a row has already seen; see Origin
 	Coalesce bool // a transaction writes only the last version of each row to the changelog
 
+	// Standby keeps the table's partitions that are not assigned here up to date,
+	// too: taking one over is then a matter of its last few records.
+	Standby bool
+
 	// NilHandling says what happens to records without a value; by default they
-	// are passed over. goka.WithNilHandling has no effect here.
+	// are passed over.
 	NilHandling goka.NilHandling
 
 	// Replication is the factor for tables and loops that do not exist yet;
@@ -69,19 +74,34 @@ type Config struct {
 	fs vfs.FS // of Dir, for tests; nil is the real one
 }
 
-// Validate says what is wrong with c.
+// Validate says what is wrong with c for a Processor. Views and emitters do
+// without an Instance.
 func (c Config) Validate() error {
+	if !legalName(c.Instance) {
+		return fmt.Errorf("Instance: %q is no name: 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', and neither \".\" nor \"..\"", c.Instance)
+	}
+	return c.validate()
+}
+
+func (c Config) validate() error {
+	if len(c.Brokers) == 0 || slices.Contains(c.Brokers, "") {
+		return fmt.Errorf("Brokers: %q, want one address or more", c.Brokers)
+	}
+	for _, d := range []struct {
+		field string
+		value time.Duration
+	}{{"Linger", c.Linger}, {"SessionTimeout", c.SessionTimeout}, {"RebalanceTimeout", c.RebalanceTimeout}, {"TransactionTimeout", c.TransactionTimeout}} {
+		if d.value < 0 {
+			return fmt.Errorf("%s: %v is negative", d.field, d.value)
+		}
+	}
 	switch {
-	case len(c.Brokers) == 0:
-		return errors.New("no brokers given")
-	case !legalName(c.Instance):
-		return fmt.Errorf("instance %q is no name: 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', and neither \".\" nor \"..\"", c.Instance)
 	case c.MaxPoll < 0:
-		return fmt.Errorf("max poll %d is negative", c.MaxPoll)
-	case c.Linger < 0 || c.SessionTimeout < 0 || c.RebalanceTimeout < 0 || c.TransactionTimeout < 0:
-		return errors.New("a timeout is negative")
+		return fmt.Errorf("MaxPoll: %d is negative", c.MaxPoll)
+	case c.Replication < -1:
+		return fmt.Errorf("Replication: %d, want a number of copies, or -1 for the broker's default", c.Replication)
 	case c.NilHandling < goka.NilIgnore || c.NilHandling > goka.NilDecode:
-		return fmt.Errorf("nil handling %d is unknown", c.NilHandling)
+		return fmt.Errorf("NilHandling: %d is unknown", c.NilHandling)
 	}
 	return nil
 }

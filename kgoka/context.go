@@ -33,13 +33,9 @@ type Context interface {
 // callback is not run by a Processor of this package.
 func From(ctx goka.Context) Context { return ctx.(Context) }
 
-type carrier = goka.Context
-
-// call is the Context of one partition. It is pointed at one record after the
-// other. The embedded context is goka's own, of the message that brought the
-// batch: it answers what does not depend on the record.
+// call is the Context of one partition. It is pointed at one record, or visited
+// row, after the other.
 type call struct {
-	carrier
 	*part
 	in      *input
 	rec     *kgo.Record
@@ -51,13 +47,14 @@ type call struct {
 	loaded  bool
 	next    vector // row.vec with id applied, once it is needed
 	written bool
+	visit   bool // of a row: there is no input
 	headers goka.Headers
 }
 
+var _ Context = (*call)(nil)
+
 func (c *call) aim(in *input, id [16]byte, rec *kgo.Record) {
-	c.in, c.rec, c.headers = in, rec, nil
-	c.key, c.hasKey = "", false
-	c.row, c.loaded, c.next, c.written = row{}, false, nil, false
+	*c = call{part: c.part, in: in, rec: rec}
 	c.direct = Origin{TopicID: id, Partition: rec.Partition, Offset: rec.Offset}
 	c.id = c.direct
 	for i := range rec.Headers {
@@ -101,7 +98,12 @@ var (
 	errNilRow  = errors.New("a row cannot be set to nil: delete it")
 )
 
-func (c *call) Record() *kgo.Record { return c.rec }
+func (c *call) Record() *kgo.Record {
+	if c.visit {
+		return nil
+	}
+	return c.rec
+}
 
 func (c *call) Row() []byte {
 	r := c.load()
@@ -126,12 +128,9 @@ func (c *call) put(value []byte, headers []kgo.RecordHeader) {
 	r := row{val: value}
 	hs := c.stamp(headers)
 	if c.guard {
-		if c.next == nil {
-			vec := c.load().vec
-			c.next = vec.advance(make(vector, 0, len(vec)+32), c.id)
+		if r.vec = c.vector(); len(r.vec) > 0 {
+			hs = append(hs, kgo.RecordHeader{Key: AppliedHeader, Value: r.vec})
 		}
-		r.vec = c.next
-		hs = append(hs, kgo.RecordHeader{Key: AppliedHeader, Value: r.vec})
 	}
 	c.row, c.loaded, c.written = r, true, true
 	c.table.set(c.Key(), r)
@@ -142,6 +141,17 @@ func (c *call) put(value []byte, headers []kgo.RecordHeader) {
 	c.log(c.Key(), raw, value, hs)
 }
 
+// vector is what the row shall remember: a visit adds nothing to it.
+func (c *call) vector() vector {
+	if c.next == nil {
+		c.next = c.load().vec
+		if !c.visit {
+			c.next = c.next.advance(make(vector, 0, len(c.next)+32), c.id)
+		}
+	}
+	return c.next
+}
+
 func (c *call) EmitRecord(topic, key string, value []byte, headers []kgo.RecordHeader) {
 	if _, ok := c.outputs[topic]; !ok {
 		c.Fail(fmt.Errorf("topic %q is not an output of the graph", topic))
@@ -149,17 +159,19 @@ func (c *call) EmitRecord(topic, key string, value []byte, headers []kgo.RecordH
 	c.send(c.record(topic, []byte(key), value, c.stamp(headers)))
 }
 
-// stamp copies headers and adds the origin, with room for one more.
+// stamp copies headers and adds the origin, with room for one more. What a visit
+// writes is its own origin.
 func (c *call) stamp(headers []kgo.RecordHeader) []kgo.RecordHeader {
 	hs := c.arena.headers(len(headers) + 2)
 	hs = append(hs, headers...)
-	if c.p.cfg.Origins {
+	if c.p.cfg.Origins && !c.visit {
 		hs = append(hs, kgo.RecordHeader{Key: OriginHeader, Value: c.arena.origin(c.direct)})
 	}
 	c.direct.Index++
 	return hs
 }
 
+func (c *call) Group() goka.Group    { return goka.Group(c.p.group) }
 func (c *call) Topic() goka.Stream   { return goka.Stream(c.rec.Topic) }
 func (c *call) Partition() int32     { return c.rec.Partition }
 func (c *call) Offset() int64        { return c.rec.Offset }
@@ -185,15 +197,27 @@ func (c *call) Headers() goka.Headers {
 func (c *call) Value() any { return c.decode(c.p.tableCodec, c.Row()) }
 
 func (c *call) Join(t goka.Table) any {
-	codec, ok := c.p.joins[string(t)]
-	if !ok {
+	table := c.joins[string(t)]
+	if table == nil {
 		c.Fail(fmt.Errorf("table %q is not joined", t))
 	}
-	r, err := c.p.joined(string(t), c.num).get(c.rec.Key)
+	return c.lookUp(table, c.p.joins[string(t)], c.rec.Key)
+}
+
+func (c *call) Lookup(t goka.Table, key string) any {
+	l := c.p.lookups[string(t)]
+	if l == nil {
+		c.Fail(fmt.Errorf("table %q is not looked up", t))
+	}
+	return c.lookUp(l.tables[Partition(key, len(l.tables))], l.codec, []byte(key))
+}
+
+func (c *call) lookUp(t *table, codec goka.Codec, key []byte) any {
+	r, err := t.committed(key)
 	if err != nil {
 		c.Fail(err)
 	}
-	return c.decode(codec, r.val)
+	return c.decode(codec, r.value())
 }
 
 func (c *call) decode(codec goka.Codec, b []byte) any {
@@ -253,15 +277,14 @@ func (c *call) Loopback(key string, v any, opts ...goka.ContextOption) {
 	c.send(c.record(loop.Topic(), []byte(key), b, c.stamp(optionHeaders(opts))))
 }
 
+// failed is what Fail panics with.
+type failed struct{ error }
+
 // Fail ends the callback and the processor; nothing of the batch stays.
-func (c *call) Fail(err error) {
-	c.batch.fail(failure{err})
-	c.carrier.Fail(err)
-	panic(err) // goka does not when it is stopping anyway
-}
+func (c *call) Fail(err error) { panic(failed{err}) }
 
 func (c *call) DeferCommit() func(error) { c.Fail(errDefer); return nil }
 
 // Context ends when the partition is given up, and when Run shall end: a callback
 // that waits for something gives up then, with Fail.
-func (c *call) Context() context.Context { return c.work }
+func (c *call) Context() context.Context { return c.s.work }

@@ -1,14 +1,15 @@
 package kgoka
 
 import (
-	"hash/maphash"
+	"encoding/binary"
 	"sync/atomic"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // filter is a Bloom filter that grows. It answers the common read, of a row that
 // is not there, without the store. One writer, any number of readers.
 type filter struct {
-	seed   maphash.Seed
 	layers atomic.Pointer[[]*layer] // each twice as large as the one before
 }
 
@@ -24,12 +25,14 @@ const (
 )
 
 func newFilter() *filter {
-	f := &filter{seed: maphash.MakeSeed()}
-	f.layers.Store(&[]*layer{newLayer(filterFirst)})
+	f := &filter{}
+	f.layers.Store(&[]*layer{newLayer(0)})
 	return f
 }
 
-func newLayer(keys int) *layer {
+// newLayer makes the nth layer.
+func newLayer(n int) *layer {
+	keys := filterFirst << n
 	return &layer{bits: make([]atomic.Uint64, keys*filterBits/64), room: keys}
 }
 
@@ -50,7 +53,7 @@ func isSet(w *atomic.Uint64, bit uint64) bool { return w.Load()&bit != 0 }
 func set(w *atomic.Uint64, bit uint64) bool   { w.Or(bit); return true }
 
 // has is false only if key was never added.
-func (f *filter) has(key []byte) bool { return f.hasHash(maphash.Bytes(f.seed, key)) }
+func (f *filter) has(key []byte) bool { return f.hasHash(xxhash.Sum64(key)) }
 
 func (f *filter) hasHash(h uint64) bool {
 	for _, l := range *f.layers.Load() {
@@ -62,17 +65,57 @@ func (f *filter) hasHash(h uint64) bool {
 }
 
 func (f *filter) add(key string) {
-	h := maphash.String(f.seed, key)
+	h := xxhash.Sum64String(key)
 	if f.hasHash(h) {
 		return
 	}
 	layers := *f.layers.Load()
 	last := layers[len(layers)-1]
 	if last.room == 0 {
-		last = newLayer(filterFirst << len(layers))
+		last = newLayer(len(layers))
 		grown := append(layers[:len(layers):len(layers)], last)
 		f.layers.Store(&grown)
 	}
 	last.room--
 	last.probe(h, set)
+}
+
+// encode appends the filter to b: the room of the last layer, and the bits of all.
+func (f *filter) encode(b []byte) []byte {
+	layers := *f.layers.Load()
+	b = binary.LittleEndian.AppendUint32(b, uint32(layers[len(layers)-1].room))
+	for _, l := range layers {
+		for i := range l.bits {
+			b = binary.LittleEndian.AppendUint64(b, l.bits[i].Load())
+		}
+	}
+	return b
+}
+
+// decodeFilter reads what encode wrote, and returns nil for anything else.
+func decodeFilter(b []byte) *filter {
+	if len(b) < 4 {
+		return nil
+	}
+	room := binary.LittleEndian.Uint32(b)
+	b = b[4:]
+	var layers []*layer
+	for len(b) > 0 {
+		l := newLayer(len(layers))
+		if len(b) < 8*len(l.bits) {
+			return nil
+		}
+		for i := range l.bits {
+			l.bits[i].Store(binary.LittleEndian.Uint64(b[8*i:]))
+		}
+		b, l.room = b[8*len(l.bits):], 0
+		layers = append(layers, l)
+	}
+	if len(layers) == 0 {
+		return nil
+	}
+	layers[len(layers)-1].room = int(room)
+	f := &filter{}
+	f.layers.Store(&layers)
+	return f
 }

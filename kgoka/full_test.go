@@ -56,7 +56,7 @@ func TestCloseOnAFullDisk(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s, _, err := ss.open(place{"t", 0})
+			s, err := ss.open(place{"t", 0})
 			if err != nil {
 				t.Fatal(err)
 			}

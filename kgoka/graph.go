@@ -2,7 +2,6 @@ package kgoka
 
 import (
 	"errors"
-	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -12,24 +11,37 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// rewire returns a copy of gg whose callbacks are all run, and the callbacks it
-// had. goka offers no way to see a callback, and no way not to call it, which
-// the origin guard needs and handling batches too; so this looks into a private
-// field, and into nothing else of goka. If goka renames it, NewProcessor fails
-// and says so.
-func rewire(gg *goka.GroupGraph, run goka.ProcessCallback) (*goka.GroupGraph, map[string]goka.ProcessCallback, error) {
-	g := *gg
-	f := reflect.ValueOf(&g).Elem().FieldByName("callbacks")
-	if !f.IsValid() || f.Type() != reflect.TypeFor[map[string]goka.ProcessCallback]() {
-		return nil, nil, errors.New("this version of goka keeps its callbacks elsewhere")
+// goka offers no way to see a graph's callbacks, so this looks into private
+// fields of it: the callbacks of inputs and visitors, and the headers in options.
+// If goka renames them, NewProcessor fails and says so.
+var errGoka = errors.New("this version of goka keeps callbacks and headers elsewhere")
+
+// callbacks returns the callbacks of gg by topic, and those of visitors by name.
+func callbacks(gg *goka.GroupGraph) (inputs, visitors map[string]goka.ProcessCallback, err error) {
+	in, err := private[map[string]goka.ProcessCallback](gg, "callbacks")
+	if err != nil {
+		return nil, nil, err
 	}
-	field := (*map[string]goka.ProcessCallback)(unsafe.Pointer(f.UnsafeAddr()))
-	own := *field
-	*field = make(map[string]goka.ProcessCallback, len(own))
-	for topic := range own {
-		(*field)[topic] = run
+	edges, err := private[[]goka.Edge](gg, "visitors")
+	if err != nil {
+		return nil, nil, err
 	}
-	return &g, own, nil
+	visitors = map[string]goka.ProcessCallback{}
+	for _, e := range edges {
+		if visitors[e.Topic()], err = private[goka.ProcessCallback](e, "cb"); err != nil {
+			return nil, nil, err
+		}
+	}
+	return in, visitors, nil
+}
+
+// private returns a field of the struct that p points to.
+func private[T any](p any, field string) (T, error) {
+	f := reflect.ValueOf(p).Elem().FieldByName(field)
+	if !f.IsValid() || f.Type() != reflect.TypeFor[T]() {
+		return *new(T), errGoka
+	}
+	return *(*T)(unsafe.Pointer(f.UnsafeAddr())), nil
 }
 
 // codecOf returns nil for Bytes: it is not worth a call.
@@ -40,32 +52,27 @@ func codecOf(e goka.Edge) goka.Codec {
 	return e.Codec()
 }
 
-func checkGraph(gg *goka.GroupGraph) error {
-	if err := gg.Validate(); err != nil {
-		return err
+// optionHeaders returns the headers that options carry. An option is a function
+// on a private struct of goka, so all are run on a fresh one and the result read.
+func optionHeaders(opts []goka.ContextOption) []kgo.RecordHeader {
+	if len(opts) == 0 {
+		return nil
 	}
-	for _, e := range gg.AllEdges() {
-		if strings.HasPrefix(e.String(), "visitor ") {
-			return fmt.Errorf("%s: visitors write outside of transactions and are not supported", e)
-		}
+	arg := reflect.New(reflect.TypeOf(opts[0]).In(0).Elem())
+	for _, o := range opts {
+		reflect.ValueOf(o).Call([]reflect.Value{arg})
 	}
-	return nil
+	hs, err := private[goka.Headers](arg.Interface(), "emitHeaders")
+	if err != nil {
+		panic(err)
+	}
+	return headerList(hs)
 }
 
-// optionHeaders returns the headers that options carry. An option is a function
-// on a private struct of goka, so it is run on a fresh one and the result read.
-func optionHeaders(opts []goka.ContextOption) (hs []kgo.RecordHeader) {
-	for _, o := range opts {
-		f := reflect.ValueOf(o)
-		arg := reflect.New(f.Type().In(0).Elem())
-		f.Call([]reflect.Value{arg})
-		m := arg.Elem().FieldByName("emitHeaders")
-		if !m.IsValid() || m.Kind() != reflect.Map {
-			panic("this version of goka keeps the headers of its options elsewhere")
-		}
-		for it := m.MapRange(); it.Next(); {
-			hs = append(hs, kgo.RecordHeader{Key: it.Key().String(), Value: it.Value().Bytes()})
-		}
+// headerList sorts, so that equal headers are equal bytes.
+func headerList(headers goka.Headers) (hs []kgo.RecordHeader) {
+	for k, v := range headers {
+		hs = append(hs, kgo.RecordHeader{Key: k, Value: v})
 	}
 	slices.SortFunc(hs, func(a, b kgo.RecordHeader) int { return strings.Compare(a.Key, b.Key) })
 	return hs

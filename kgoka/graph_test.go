@@ -58,43 +58,19 @@ func TestRefusedGraphsAndConfigs(t *testing.T) {
 		g   *goka.GroupGraph
 		say string
 	}{
-		"visitor":  {ok, goka.DefineGroup("g", in, goka.Persist(Bytes{}), goka.Visitor("v", cb)), "visitor"},
+		"visitor":  {ok, goka.DefineGroup("g", in, goka.Visitor("v", cb)), "visitor"},
 		"no input": {ok, goka.DefineGroup("g", goka.Persist(Bytes{})), "input"},
-		"brokers":  {Config{Instance: "y"}, goka.DefineGroup("g", in), "brokers"},
-		"instance": {Config{Brokers: []string{"x"}}, goka.DefineGroup("g", in), "instance"},
-		"path":     {Config{Brokers: []string{"x"}, Instance: ".."}, goka.DefineGroup("g", in), "instance"},
-		"slash":    {Config{Brokers: []string{"x"}, Instance: "a/b"}, goka.DefineGroup("g", in), "instance"},
+		"brokers":  {Config{Instance: "y"}, goka.DefineGroup("g", in), "Brokers"},
+		"instance": {Config{Brokers: []string{"x"}}, goka.DefineGroup("g", in), "Instance"},
+		"path":     {Config{Brokers: []string{"x"}, Instance: ".."}, goka.DefineGroup("g", in), "Instance"},
+		"slash":    {Config{Brokers: []string{"x"}, Instance: "a/b"}, goka.DefineGroup("g", in), "Instance"},
 		"group":    {ok, goka.DefineGroup("g/h", in), "group"},
-		"negative": {Config{Brokers: []string{"x"}, Instance: "y", Linger: -1}, goka.DefineGroup("g", in), "negative"},
-		"poll":     {Config{Brokers: []string{"x"}, Instance: "y", MaxPoll: -1}, goka.DefineGroup("g", in), "negative"},
-		"nil":      {Config{Brokers: []string{"x"}, Instance: "y", NilHandling: 9}, goka.DefineGroup("g", in), "nil"},
+		"negative": {Config{Brokers: []string{"x"}, Instance: "y", Linger: -1}, goka.DefineGroup("g", in), "Linger"},
+		"poll":     {Config{Brokers: []string{"x"}, Instance: "y", MaxPoll: -1}, goka.DefineGroup("g", in), "MaxPoll"},
+		"nil":      {Config{Brokers: []string{"x"}, Instance: "y", NilHandling: 9}, goka.DefineGroup("g", in), "NilHandling"},
 	} {
 		if _, err := NewProcessor(c.cfg, c.g); err == nil || !strings.Contains(err.Error(), c.say) {
 			t.Errorf("%s: %v", name, err)
 		}
-	}
-}
-
-// TestRewire: the caller's graph keeps its callbacks.
-func TestRewire(t *testing.T) {
-	own, other := 0, 0
-	g := goka.DefineGroup("g", goka.Input("in", Bytes{}, func(goka.Context, any) { own++ }))
-	h, cbs, err := rewire(g, func(goka.Context, any) { other++ })
-	if err != nil {
-		t.Fatal(err)
-	}
-	cbs["in"](nil, nil)
-	_, again, err := rewire(g, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again["in"](nil, nil)
-	_, wired, err := rewire(h, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	wired["in"](nil, nil)
-	if own != 2 || other != 1 {
-		t.Errorf("%d calls of the owner's callback, %d of ours", own, other)
 	}
 }

@@ -2,7 +2,6 @@ package kgoka
 
 import (
 	"encoding/binary"
-	"hash"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -39,20 +38,6 @@ func Murmur2(key []byte) uint32 {
 func Partition(key string, n int) int32 { return partition([]byte(key), n) }
 
 func partition(key []byte, n int) int32 { return int32(Murmur2(key)&0x7fffffff) % int32(n) }
-
-// hasher makes goka place keys as everybody else does. Its sum is never
-// negative as an int32, which goka would turn into a negative partition.
-type hasher struct{ buf []byte }
-
-// NewHasher is a builder for goka.WithHasher and goka.WithViewHasher.
-func NewHasher() hash.Hash32 { return new(hasher) }
-
-func (h *hasher) Write(p []byte) (int, error) { h.buf = append(h.buf, p...); return len(p), nil }
-func (h *hasher) Sum32() uint32               { return Murmur2(h.buf) & 0x7fffffff }
-func (h *hasher) Sum(b []byte) []byte         { return binary.BigEndian.AppendUint32(b, h.Sum32()) }
-func (h *hasher) Reset()                      { h.buf = h.buf[:0] }
-func (h *hasher) Size() int                   { return 4 }
-func (h *hasher) BlockSize() int              { return 4 }
 
 // partitioner places rows of the table on the partition they were computed on,
 // whoever placed the input there and how, and all else by its key.

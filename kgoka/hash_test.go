@@ -40,15 +40,3 @@ func TestPartitionAsFranzGo(t *testing.T) {
 		}
 	}
 }
-
-func TestHasherIsNeverNegative(t *testing.T) {
-	h := NewHasher()
-	h.Write([]byte("foo"))
-	h.Write([]byte("bar"))
-	if got := int32(h.Sum32()); got != -790332482&0x7fffffff {
-		t.Errorf("got %d", got)
-	}
-	if h.Reset(); h.Sum32() != Murmur2(nil)&0x7fffffff {
-		t.Error("reset keeps bytes")
-	}
-}

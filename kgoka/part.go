@@ -1,9 +1,12 @@
 package kgoka
 
 import (
-	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/lovoo/goka"
@@ -31,12 +34,6 @@ type failure struct{ error }
 
 func (f failure) Unwrap() error { return f.error }
 
-// input is one input edge: its codec and the callback of the graph's owner.
-type input struct {
-	codec goka.Codec // nil: bytes as they are
-	cb    goka.ProcessCallback
-}
-
 // chunk is what a batch holds of one topic for one partition.
 type chunk struct {
 	in      *input
@@ -46,42 +43,118 @@ type chunk struct {
 }
 
 // part handles one assigned partition: all inputs of it, and its table. A batch
-// is handled by one goroutine, goka's; between batches the loop owns it.
+// is handled by one goroutine; between batches the loop owns it.
 type part struct {
 	p       *Processor
+	s       *session
 	num     int32
 	guard   bool // compare origins with the row's vector
 	table   *table
-	work    context.Context
 	outputs map[string]goka.Codec
-	claims  map[string]*claim
+	joins   map[string]*table
 
 	batch  *batch
 	chunks []chunk
 	call   call
+	now    atomic.Pointer[kgo.Record] // being handled
 	arena  arena
 
 	rows  []*kgo.Record  // changelog records held back until the end of the batch
 	rowAt map[string]int // key -> place in rows
 
-	nIn, nOut, nSkipped int64 // of this batch
+	nIn, nOut, nSkipped, nVisited int64 // of this batch
+}
+
+// handle gives a batch to the partitions and waits until they are done with it.
+func (s *session) handle(b *batch, fs kgo.Fetches) {
+	var due []*part
+	for i := range fs {
+		for _, t := range fs[i].Topics {
+			for _, fp := range t.Partitions {
+				if len(fp.Records) == 0 {
+					continue
+				}
+				pt := s.parts[fp.Partition]
+				if len(pt.chunks) == 0 {
+					due = append(due, pt)
+				}
+				pt.chunks = append(pt.chunks, chunk{s.p.inputs[t.Topic], t.Topic, t.TopicID, fp.Records})
+			}
+		}
+	}
+	s.inParallel(b, due, (*part).run)
+}
+
+// inParallel calls fn for every partition of a batch.
+func (s *session) inParallel(b *batch, parts []*part, fn func(*part)) {
+	s.p.pulse.begin(func() string { return hanging(parts) })
+	defer s.p.pulse.begin(nil)
+	var running sync.WaitGroup
+	for _, pt := range parts {
+		pt.batch, pt.call.part = b, pt
+		running.Go(func() { pt.try(fn) })
+	}
+	running.Wait()
+}
+
+// hanging names what the partitions of a batch are at.
+func hanging(parts []*part) string {
+	var at []string
+	for _, pt := range parts {
+		if r := pt.now.Load(); r != nil {
+			at = append(at, fmt.Sprintf("%s/%d at offset %d, key %q", r.Topic, r.Partition, r.Offset, r.Key))
+		}
+	}
+	return "the callback of " + strings.Join(at, ", and that of ")
+}
+
+// try calls fn. A panic there, Fail's or any other, is a failure of the batch, and
+// tells callbacks of other partitions that wait for something to give up.
+func (pt *part) try(fn func(*part)) {
+	ended := false
+	defer func() {
+		r := recover()
+		rec := pt.now.Swap(nil)
+		if r == nil && ended {
+			return
+		}
+		var err error
+		switch r := r.(type) {
+		case failed:
+			err = r.error
+		case nil:
+			err = errors.New("it ended its goroutine")
+		default:
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		}
+		if rec != nil {
+			err = fmt.Errorf("callback of %s/%d at offset %d, key %q: %w", rec.Topic, rec.Partition, rec.Offset, rec.Key, err)
+		}
+		pt.batch.fail(failure{err})
+		pt.s.cancel()
+	}()
+	fn(pt)
+	ended = true
 }
 
 // run handles the chunks that the loop has put there. It returns early if the batch is lost.
-func (pt *part) run(ctx goka.Context) {
+func (pt *part) run() {
 	slices.SortStableFunc(pt.chunks, func(a, b chunk) int { return strings.Compare(a.topic, b.topic) })
-	c := &pt.call
-	c.carrier, c.part = ctx, pt
 	for i := range pt.chunks {
 		ch := &pt.chunks[i]
 		for _, rec := range ch.records {
 			if pt.batch.failed() != nil {
 				return
 			}
-			pt.handle(c, ch, rec)
+			pt.handle(&pt.call, ch, rec)
 		}
 		pt.nIn += int64(len(ch.records))
 	}
+	pt.sendRows()
+}
+
+// sendRows sends the changelog records that were held back.
+func (pt *part) sendRows() {
 	for _, r := range pt.rows {
 		pt.send(r)
 	}
@@ -92,6 +165,7 @@ func (pt *part) handle(c *call, ch *chunk, rec *kgo.Record) {
 	if null && nils == goka.NilIgnore {
 		return
 	}
+	pt.now.Store(rec)
 	c.aim(ch.in, ch.id, rec)
 	if pt.guard && c.load().vec.seen(c.id) {
 		pt.nSkipped++
@@ -124,7 +198,7 @@ func (pt *part) reset() {
 	clear(pt.rows)
 	clear(pt.rowAt)
 	pt.chunks, pt.rows = pt.chunks[:0], pt.rows[:0]
-	pt.nIn, pt.nOut, pt.nSkipped = 0, 0, 0
+	pt.nIn, pt.nOut, pt.nSkipped, pt.nVisited = 0, 0, 0, 0
 	pt.call = call{}
 }
 

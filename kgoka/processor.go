@@ -4,75 +4,71 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash"
-	"log/slog"
-	"net"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/lovoo/goka"
-	"github.com/lovoo/goka/storage"
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // Processor is one instance of a group.
 type Processor struct {
-	cfg        Config
-	graph      *goka.GroupGraph // with run for every callback
-	opts       []goka.ProcessorOption
+	*base
 	group      string
+	graph      *goka.GroupGraph
 	inputs     map[string]*input
+	visitors   map[string]goka.ProcessCallback
 	outputs    map[string]goka.Codec
 	joins      map[string]goka.Codec
+	lookups    map[string]*lookup
 	tableTopic string // "" if the group has no table
 	tableCodec goka.Codec
-	stores     stores
-	adm        *kgo.Client // while Run runs
+	npart      int // of the inputs, the joined tables, the loop and the group's own table
 	count      counters
 	started    atomic.Bool
 	done       chan struct{}
 
-	mu     sync.Mutex
-	ctx    context.Context // of what goka does now: the session's or Run's
-	sess   *session        // consuming now
-	ready  chan struct{}   // closed while sess is set
-	tables map[place]*table
-	npart  int
-	fatal  error
-	away   map[string]bool // broker addresses that could not be reached
+	mu    sync.Mutex
+	sess  *session      // consuming now
+	ready chan struct{} // closed while sess is set
+}
+
+// input is one input edge: its codec and the callback of the graph's owner.
+type input struct {
+	codec goka.Codec // nil: bytes as they are
+	cb    goka.ProcessCallback
+}
+
+// lookup is a table that is all here, whatever is assigned.
+type lookup struct {
+	codec  goka.Codec
+	tables []*table // by partition
 }
 
 // NewProcessor prepares an instance of the graph's group. It does not talk to
-// the brokers; Run does. Of the options, those that replace goka's transport,
-// storage, hasher, logger, context wrapper and nil handling have no effect.
-func NewProcessor(cfg Config, graph *goka.GroupGraph, opts ...goka.ProcessorOption) (*Processor, error) {
+// the brokers; Run does.
+func NewProcessor(cfg Config, graph *goka.GroupGraph) (*Processor, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configuration of group %q: %w", graph.Group(), err)
 	}
 	if group := string(graph.Group()); !legalName(group) {
 		return nil, fmt.Errorf("group %q: its name must be one that a topic could have", group)
 	}
-	if err := checkGraph(graph); err != nil {
+	if err := graph.Validate(); err != nil {
 		return nil, fmt.Errorf("graph of group %q: %w", graph.Group(), err)
 	}
-	p := &Processor{cfg: cfg.withDefaults(), group: string(graph.Group()),
-		inputs: map[string]*input{}, outputs: map[string]goka.Codec{}, joins: map[string]goka.Codec{},
-		done: make(chan struct{}), ready: make(chan struct{}), tables: map[place]*table{}, away: map[string]bool{}}
-	p.cfg.Log = p.cfg.Log.With("group", p.group)
-	g, callbacks, err := rewire(graph, p.run)
+	cfg = cfg.withDefaults()
+	cfg.Log = cfg.Log.With("group", graph.Group())
+	p := &Processor{base: newBase(cfg, string(graph.Group())), group: string(graph.Group()), graph: graph,
+		inputs: map[string]*input{}, outputs: map[string]goka.Codec{}, joins: map[string]goka.Codec{}, lookups: map[string]*lookup{},
+		done: make(chan struct{}), ready: make(chan struct{})}
+	cbs, visitors, err := callbacks(graph)
 	if err != nil {
 		return nil, fmt.Errorf("graph of group %q: %w", p.group, err)
 	}
-	p.graph = g
-	ins := graph.InputStreams()
-	if loop := graph.LoopStream(); loop != nil {
-		ins = append(ins[:len(ins):len(ins)], loop)
-	}
-	for _, e := range ins {
-		p.inputs[e.Topic()] = &input{codecOf(e), callbacks[e.Topic()]}
+	p.visitors = visitors
+	for _, e := range p.consumed() {
+		p.inputs[e.Topic()] = &input{codecOf(e), cbs[e.Topic()]}
 	}
 	for _, e := range graph.OutputStreams() {
 		p.outputs[e.Topic()] = e.Codec()
@@ -80,28 +76,22 @@ func NewProcessor(cfg Config, graph *goka.GroupGraph, opts ...goka.ProcessorOpti
 	for _, e := range graph.JointTables() {
 		p.joins[e.Topic()] = e.Codec()
 	}
+	for _, e := range graph.LookupTables() {
+		p.lookups[e.Topic()] = &lookup{codec: e.Codec()}
+	}
 	if t := graph.GroupTable(); t != nil {
 		p.tableTopic, p.tableCodec = t.Topic(), t.Codec()
 	}
-	p.opts = append(opts[:len(opts):len(opts)], p.transport()...)
 	return p, nil
 }
 
-// transport puts this package in the place of sarama.
-func (p *Processor) transport() []goka.ProcessorOption {
-	return []goka.ProcessorOption{
-		goka.WithLogger(gokaLog{p.cfg.Log}),
-		goka.WithHasher(NewHasher),
-		goka.WithNilHandling(goka.NilProcess), // the message that brings a batch has no value
-		goka.WithContextWrapper(func(c goka.Context) goka.Context { return c }),
-		goka.WithProducerBuilder(func([]string, string, func() hash.Hash32) (goka.Producer, error) { return noProducer{}, nil }),
-		goka.WithConsumerGroupBuilder(func([]string, string, string) (sarama.ConsumerGroup, error) { return newGroup(p), nil }),
-		goka.WithConsumerSaramaBuilder(func([]string, string) (sarama.Consumer, error) {
-			return newReader(p.tableTopic, p.clientOpts("reader")), nil
-		}),
-		goka.WithTopicManagerBuilder(func([]string) (goka.TopicManager, error) { return p.topicManager(), nil }),
-		goka.WithStorageBuilder(p.openTable),
+// consumed returns the edges of what the group consumes.
+func (p *Processor) consumed() goka.Edges {
+	in := p.graph.InputStreams()
+	if loop := p.graph.LoopStream(); loop != nil {
+		in = append(in[:len(in):len(in)], loop)
 	}
+	return in
 }
 
 // Run consumes until ctx ends, and returns nil then: the transaction at hand is
@@ -113,39 +103,62 @@ func (p *Processor) Run(ctx context.Context) (err error) {
 		return errors.New("a processor runs only once")
 	}
 	defer close(p.done)
-	if p.stores, err = openStores(p.cfg, p.group); err != nil {
+	if err := p.start(filepath.Join(p.group, p.cfg.Instance)); err != nil {
 		return err
 	}
 	defer func() {
-		if e := p.stores.close(); !errors.Is(err, e) {
+		if e := p.stop(); !errors.Is(err, e) {
 			err = errors.Join(err, e)
 		}
 	}()
-	lost := p.stores.failed()
+	lost := p.failed()
 	work, end := context.WithCancel(ctx)
-	defer end()
 	defer context.AfterFunc(lost, end)()
-	p.setContext(work)
-	if p.adm, err = kgo.NewClient(p.clientOpts("admin")...); err != nil {
-		return err
+	var following sync.WaitGroup
+	defer following.Wait()
+	defer end()
+	if err = p.prepare(work); err == nil {
+		err = p.look(work, &following)
 	}
-	defer p.adm.Close()
-	g, err := goka.NewProcessor(p.cfg.Brokers, p.graph, p.opts...)
-	if err == nil {
-		err = g.Run(work)
+	switch {
+	case err == nil:
+		err = newGroup(p).run(work)
+	case work.Err() != nil:
+		err = nil
 	}
 	if lost.Err() != nil {
 		return context.Cause(lost)
 	}
-	if ctx.Err() != nil { // goka reports its own stop as an error, too
-		err = nil
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.fatal != nil {
-		return p.fatal
-	}
 	return err
+}
+
+// look reads the looked-up tables, and goes on with it beside all else.
+func (p *Processor) look(ctx context.Context, following *sync.WaitGroup) error {
+	var all []*table
+	for topic, l := range p.lookups {
+		var err error
+		if l.tables, err = p.take(ctx, RoleLookup, topic, numbers(len(l.tables))...); err == nil {
+			err = p.aim(ctx, l.tables, false)
+		}
+		if err != nil {
+			return err
+		}
+		all = append(all, l.tables...)
+	}
+	if err := p.catchUp(ctx, all); err != nil {
+		return err
+	}
+	following.Go(func() { p.follow(ctx, RoleLookup, all) })
+	return nil
+}
+
+// numbers returns the partitions of a topic that has n.
+func numbers(n int) []int32 {
+	nums := make([]int32, n)
+	for i := range nums {
+		nums[i] = int32(i)
+	}
+	return nums
 }
 
 // WaitReady returns once partitions are assigned, their tables recovered and
@@ -163,6 +176,14 @@ func (p *Processor) WaitReady(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// Ready says whether WaitReady would return at once. It is not for good: a
+// rebalance takes it back until the tables of what is assigned then are recovered.
+func (p *Processor) Ready() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sess != nil
 }
 
 // ErrNotHere says that a key's partition belongs to another instance, or to none yet.
@@ -190,60 +211,6 @@ func (p *Processor) Get(key string) ([]byte, error) {
 	return r.val, nil
 }
 
-// run is the callback that goka calls: with the message that brings a batch.
-func (p *Processor) run(ctx goka.Context, _ any) {
-	p.mu.Lock()
-	pt := p.sess.parts[ctx.Partition()]
-	p.mu.Unlock()
-	pt.run(ctx)
-}
-
-func (p *Processor) topicManager() goka.TopicManager {
-	return &topicManager{adm: kadm.NewClient(p.adm), ctx: p.context, table: p.tableTopic,
-		settle: 2 * p.cfg.TransactionTimeout, factor: p.cfg.Replication, warn: p.cfg.Log.Warn}
-}
-
-// openTable is goka's storage builder.
-func (p *Processor) openTable(topic string, num int32) (storage.Storage, error) {
-	at := place{topic, num}
-	var t *table
-	err := retry(p.context(), func(ctx context.Context) (err error) {
-		t, err = openChecked(ctx, p.stores, p.adm, at, p.cfg.Log)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	t.group = topic == p.tableTopic
-	t.onClose = func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.tables, at)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.tables[at] = t
-	return t, nil
-}
-
-func (p *Processor) joined(topic string, num int32) *table {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.tables[place{topic, num}]
-}
-
-func (p *Processor) context() context.Context {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.ctx
-}
-
-func (p *Processor) setContext(ctx context.Context) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ctx = ctx
-}
-
 // serve says which session is consuming, nil for none.
 func (p *Processor) serve(s *session) {
 	p.mu.Lock()
@@ -256,49 +223,3 @@ func (p *Processor) serve(s *session) {
 	}
 	p.sess = s
 }
-
-func (p *Processor) setFatal(err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.fatal = err
-}
-
-// clientOpts is what all clients share. A short metadata age matters to a fresh
-// producer, whose first records wait for the topics to be known, and to whoever
-// meets a leader that has just moved.
-func (p *Processor) clientOpts(role string) []kgo.Opt {
-	return append([]kgo.Opt{
-		kgo.SeedBrokers(p.cfg.Brokers...),
-		kgo.ClientID(p.group + "." + role),
-		kgo.MetadataMinAge(50 * time.Millisecond),
-		kgo.WithHooks(connects{p}),
-	}, p.cfg.ClientOpts...)
-}
-
-// connects notices that brokers go away and come back, and says each once.
-type connects struct{ p *Processor }
-
-func (c connects) OnBrokerConnect(m kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
-	if errors.Is(err, context.Canceled) {
-		return
-	}
-	addr := net.JoinHostPort(m.Host, fmt.Sprint(m.Port))
-	c.p.mu.Lock()
-	was := c.p.away[addr]
-	c.p.away[addr] = err != nil
-	c.p.mu.Unlock()
-	switch {
-	case err != nil && !was:
-		c.p.cfg.Log.Warn("broker is away, waiting for it", "broker", addr, "error", err)
-	case err == nil && was:
-		c.p.cfg.Log.Warn("broker is back", "broker", addr)
-	}
-}
-
-// gokaLog takes goka's own messages at debug level: what matters of them comes
-// back as errors.
-type gokaLog struct{ *slog.Logger }
-
-func (l gokaLog) Print(a ...any)                 { l.Debug(fmt.Sprint(a...)) }
-func (l gokaLog) Println(a ...any)               { l.Debug(fmt.Sprint(a...)) }
-func (l gokaLog) Printf(format string, a ...any) { l.Debug(fmt.Sprintf(format, a...)) }

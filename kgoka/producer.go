@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -160,22 +159,4 @@ func implicitOffsets(ctx context.Context, cl *kgo.Client) (bool, error) {
 		}
 	}
 	return false, kerr.ErrorForCode(resp.ErrorCode)
-}
-
-// noProducer is what goka gets for a producer: callbacks write through Context,
-// and nothing else may.
-type noProducer struct{}
-
-var errNoProducer = errors.New("writing outside of a transaction")
-
-func (noProducer) Close() error { return nil }
-
-func (noProducer) Emit(string, string, []byte) *goka.Promise {
-	p, finish := goka.NewPromiseWithFinisher()
-	finish(nil, errNoProducer)
-	return p
-}
-
-func (n noProducer) EmitWithHeaders(topic, key string, value []byte, _ goka.Headers) *goka.Promise {
-	return n.Emit(topic, key, value)
 }

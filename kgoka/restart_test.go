@@ -45,11 +45,11 @@ func TestRestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		for num := range int32(nparts) {
-			s, _, err := ss.open(place{"a-table", num})
+			s, err := ss.open(place{"a-table", num})
 			if err != nil {
 				t.Fatal(err)
 			}
-			fn(s.(*diskStore))
+			fn(s)
 		}
 		if err := ss.close(); err != nil {
 			t.Fatal(err)

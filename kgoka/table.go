@@ -4,9 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
+	"slices"
 	"sync"
 
-	"github.com/lovoo/goka/storage"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // row is a value and the origins applied to it. A row whose value is nil is not
@@ -14,6 +17,15 @@ import (
 type row struct {
 	vec vector
 	val []byte
+}
+
+// value is what others than the row's own group see: an empty value with a vector
+// stands for a row that was deleted, and only remembers.
+func (r row) value() []byte {
+	if len(r.val) == 0 && len(r.vec) > 0 {
+		return nil
+	}
+	return r.val
 }
 
 // encode puts the vector before the value, as stores keep them.
@@ -45,7 +57,33 @@ func decodeRow(b []byte) (row, error) {
 	return row{vec, b[w+int(n):]}, nil
 }
 
-// Rows that a table keeps in memory before it moves them to a disk store.
+// rowOf is the row that a changelog record stands for. A vector that somebody
+// else broke is no vector: the row is as good, and handles what comes anew.
+func rowOf(rec *kgo.Record) row {
+	r := row{val: rec.Value}
+	for i := range rec.Headers {
+		if rec.Headers[i].Key == AppliedHeader {
+			r.vec, _ = parseVector(rec.Headers[i].Value)
+		}
+	}
+	return r
+}
+
+// place is a partition of a topic.
+type place struct {
+	topic string
+	part  int32
+}
+
+func (p place) String() string { return fmt.Sprintf("%s/%d", p.topic, p.part) }
+
+// identity is what a table must have in common with the log that it stands for.
+type identity struct {
+	topic [16]byte
+	parts int32
+}
+
+// Rows that a table keeps in memory before it moves them to its store.
 const (
 	moveRows  = 16 << 10
 	moveBytes = 8 << 20
@@ -57,45 +95,43 @@ const (
 // only the last version of each, with the offset up to which they stand for the
 // changelog: what a crash takes away, recovery reads again from there.
 //
-// To goka a table is the storage that it recovers. Storage calls write committed
-// rows; what a callback writes comes through set.
+// A table without a store keeps all rows in fresh.
 type table struct {
-	topic   string
-	num     int32
-	group   bool // the group's own table: values that goka brings carry vectors
-	inPlace bool // the store is memory: nothing to put off
-	store   store
-	known   *filter // keys that the store may have; nil for memory
-	onClose func()
+	place
+	store *diskStore
 
-	overlay map[string]row
+	overlay map[string]row // of the goroutine that handles the partition
 
 	mu     sync.RWMutex
+	id     identity // of the log that the rows are of
+	known  *filter  // keys that the store may have
 	fresh  map[string]row
 	bytes  int
 	moving map[string]row // kept after the move as a cache of recent rows
-	at     int64          // end of what fresh stands for
+	at     int64          // last offset of the log that fresh stands for, -1 if none
 	err    error          // of the last move
 	moves  sync.WaitGroup
 	busy   bool
+
+	progress
 }
 
-func newTable(topic string, num int32, s store, inPlace bool) (*table, error) {
-	t := &table{topic: topic, num: num, store: s, inPlace: inPlace,
-		overlay: map[string]row{}, fresh: map[string]row{}, at: s.end()}
-	if inPlace {
+func newTable(at place, s *diskStore) (*table, error) {
+	t := &table{place: at, store: s, overlay: map[string]row{}, fresh: map[string]row{}, at: -1}
+	if s == nil {
 		return t, nil
 	}
-	t.known = newFilter()
-	it, err := s.iterate(nil, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer it.Release()
-	for it.Next() {
-		t.known.add(string(it.Key()))
-	}
-	return t, it.Err()
+	t.id, t.at = s.id, s.last
+	var err error
+	t.known, err = s.keys()
+	return t, err
+}
+
+// offset is the last one of the log that the table stands for, -1 if none.
+func (t *table) offset() int64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.at
 }
 
 // get returns the row as the open transaction sees it. Only the goroutine that
@@ -114,16 +150,14 @@ func (t *table) committed(key []byte) (row, error) {
 	if !ok {
 		r, ok = t.moving[string(key)]
 	}
+	known := t.known
 	t.mu.RUnlock()
-	if ok {
+	if ok || t.store == nil || !known.has(key) {
 		return r, nil
-	}
-	if t.known != nil && !t.known.has(key) {
-		return row{}, nil
 	}
 	r, err := t.store.get(key)
 	if err != nil {
-		return row{}, fmt.Errorf("reading table %s/%d: %w", t.topic, t.num, err)
+		return row{}, fmt.Errorf("reading table %s: %w", t.place, err)
 	}
 	return r, nil
 }
@@ -135,12 +169,6 @@ func (t *table) set(key string, r row) { t.overlay[key] = r }
 func (t *table) commit(end int64) error {
 	if len(t.overlay) == 0 {
 		return nil
-	}
-	if t.inPlace {
-		t.at = max(t.at, end)
-		err := t.store.write(t.overlay, t.at)
-		clear(t.overlay)
-		return err
 	}
 	t.mu.Lock()
 	for k, r := range t.overlay {
@@ -154,13 +182,47 @@ func (t *table) commit(end int64) error {
 
 func (t *table) abort() { clear(t.overlay) }
 
+// replay applies records of the log, control records among them, in their order.
+// A row older than the one at hand is passed over: a broker may repeat it.
+func (t *table) replay(recs []*kgo.Record) error {
+	for _, rec := range recs {
+		if rec.Attrs.IsControl() {
+			continue
+		}
+		r := rowOf(rec)
+		if len(r.vec) > 0 {
+			have, err := t.committed(rec.Key)
+			if err != nil {
+				return err
+			}
+			if r.vec.olderThan(have.vec) {
+				continue
+			}
+		}
+		if t.store == nil { // what is kept for good shall not keep a whole fetch with it
+			r = row{slices.Clone(r.vec), slices.Clone(r.val)}
+		}
+		t.mu.Lock()
+		t.put(string(rec.Key), r)
+		t.mu.Unlock()
+	}
+	t.mu.Lock()
+	t.at = recs[len(recs)-1].Offset
+	t.mu.Unlock()
+	return t.maybeMove()
+}
+
 func (t *table) put(k string, r row) {
+	if t.store == nil && r.val == nil {
+		delete(t.fresh, k)
+		return
+	}
 	t.fresh[k] = r
 	t.bytes += len(k) + len(r.vec) + len(r.val)
 }
 
 func (t *table) full(times int) bool {
-	return len(t.fresh) >= times*moveRows || t.bytes >= times*moveBytes
+	return t.store != nil && (len(t.fresh) >= times*moveRows || t.bytes >= times*moveBytes)
 }
 
 // maybeMove starts a move when enough is due. When moves do not keep up, it waits.
@@ -191,26 +253,27 @@ func (t *table) move() {
 }
 
 func (t *table) write(rows map[string]row, end int64) error {
-	if t.known != nil {
-		for k := range rows {
-			t.known.add(k)
-		}
+	for k := range rows {
+		t.known.add(k)
 	}
 	if err := t.store.write(rows, end); err != nil {
-		return fmt.Errorf("writing table %s/%d: %w", t.topic, t.num, err)
+		return fmt.Errorf("writing table %s: %w", t.place, err)
 	}
 	return nil
 }
 
 // flush brings the store up to the last commit.
 func (t *table) flush() error {
+	if t.store == nil {
+		return nil
+	}
 	t.moves.Wait()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.err != nil {
 		return t.err
 	}
-	if len(t.fresh) == 0 && t.at == t.store.end() {
+	if len(t.fresh) == 0 && t.at == t.store.last {
 		return nil
 	}
 	if err := t.write(t.fresh, t.at); err != nil {
@@ -220,100 +283,53 @@ func (t *table) flush() error {
 	return nil
 }
 
-// What follows is goka's storage.Storage.
-
-func (t *table) Open() error { return nil }
-
-// Close drops what is not committed and keeps all else.
-func (t *table) Close() error {
+// close keeps what is committed, and what the next start needs to begin at once.
+func (t *table) close() error {
 	t.abort()
-	err := t.flush()
-	if t.onClose != nil {
-		t.onClose()
+	if err := t.flush(); err != nil || t.store == nil {
+		return err
 	}
-	return errors.Join(err, t.store.close())
+	return t.store.keepKeys(t.known)
 }
 
-func (t *table) Has(key string) (bool, error) {
-	v, err := t.Get(key)
-	return v != nil, err
-}
-
-func (t *table) Get(key string) ([]byte, error) {
-	r, err := t.committed([]byte(key))
-	return r.val, err
-}
-
-func (t *table) Set(key string, value []byte) error {
-	r := row{val: value}
-	if t.group {
-		var err error
-		if r, err = decodeRow(value); err != nil {
-			return err
-		}
-		if stale, err := t.stale(key, r); err != nil || stale {
-			return err
-		}
-	}
-	return t.apply(key, r)
-}
-
-// stale says whether r is an earlier state than the row at hand: a log may repeat
-// a row behind a newer one.
-func (t *table) stale(key string, r row) (bool, error) {
-	if len(r.vec) == 0 {
-		return false, nil
-	}
-	have, err := t.committed([]byte(key))
-	return r.vec.olderThan(have.vec), err
-}
-
-func (t *table) Delete(key string) error { return t.apply(key, row{}) }
-
-func (t *table) apply(key string, r row) error {
+// wipe empties the table: it is of the log id from now on.
+func (t *table) wipe(id identity) error {
+	t.moves.Wait()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.put(key, r)
-	return t.err
-}
-
-func (t *table) GetOffset(none int64) (int64, error) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	if t.at < 0 {
-		return none, nil
-	}
-	return t.at, nil
-}
-
-func (t *table) SetOffset(offset int64) error {
-	t.mu.Lock()
-	t.at = offset
-	due := t.full(1)
-	t.mu.Unlock()
-	switch {
-	case !due:
+	t.id, t.at, t.fresh, t.moving, t.bytes = id, -1, map[string]row{}, nil, 0
+	if t.store == nil {
 		return nil
-	case t.inPlace:
-		return t.flush()
 	}
-	return t.maybeMove()
+	t.known = newFilter()
+	return t.store.wipe(id)
 }
 
-// MarkRecovered ends the gathering of rows for a table in memory.
-func (t *table) MarkRecovered() error {
-	if t.inPlace {
-		return t.flush()
-	}
-	return nil
+// keyed is a row and its key.
+type keyed struct {
+	key string
+	row
 }
 
-func (t *table) Iterator() (storage.Iterator, error) { return t.IteratorWithRange(nil, nil) }
-
-// IteratorWithRange iterates over the rows of the last commit.
-func (t *table) IteratorWithRange(start, limit []byte) (storage.Iterator, error) {
-	if err := t.flush(); err != nil {
-		return nil, err
+// rows goes through the rows of the last commit by rising key, from from and
+// before to; "" is no limit. An error ends it.
+func (t *table) rows(from, to string) iter.Seq2[keyed, error] {
+	return func(yield func(keyed, error) bool) {
+		if t.store == nil {
+			t.mu.RLock()
+			rows := maps.Clone(t.fresh)
+			t.mu.RUnlock()
+			for _, k := range slices.Sorted(maps.Keys(rows)) {
+				if k >= from && (to == "" || k < to) && !yield(keyed{k, rows[k]}, nil) {
+					return
+				}
+			}
+			return
+		}
+		if err := t.flush(); err != nil {
+			yield(keyed{}, err)
+			return
+		}
+		t.store.rows(from, to)(yield)
 	}
-	return t.store.iterate(start, limit)
 }

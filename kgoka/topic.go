@@ -6,28 +6,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/IBM/sarama"
-	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
-
-// topicManager answers goka's questions about topics. goka gives it no context,
-// so it asks for one: a question waits for the broker as long as that lives.
-type topicManager struct {
-	adm    *kadm.Client
-	ctx    func() context.Context
-	table  string // the group's own
-	settle time.Duration
-	factor int16
-	warn   func(msg string, args ...any)
-}
-
-var _ goka.TopicManager = (*topicManager)(nil)
-
-// Close leaves the client to the Processor, which made it.
-func (m *topicManager) Close() error { return nil }
 
 // retry calls fn until it succeeds or fails for a reason that waiting does not
 // mend. A topic that is not there may be too new to be known: that gets 5 s.
@@ -59,56 +41,73 @@ type localError struct{ error }
 
 func (l *localError) Unwrap() error { return l.error }
 
-func (m *topicManager) Partitions(topic string) (nums []int32, err error) {
-	err = retry(m.ctx(), func(ctx context.Context) error {
-		ts, err := m.adm.ListTopics(ctx, topic)
+// prepare sees to it that the group's topics are there and have the same number
+// of partitions, so that equal keys meet. The inputs and joined tables must be
+// there; the table and the loop are made.
+func (p *Processor) prepare(ctx context.Context) error {
+	outside := append(p.graph.InputStreams().Topics(), p.graph.JointTables().Topics()...)
+	for _, topic := range outside {
+		n, err := countPartitions(ctx, p.adm, topic)
+		switch {
+		case err != nil:
+			return err
+		case p.npart == 0:
+			p.npart = n
+		case p.npart != n:
+			return fmt.Errorf("topic %q has %d partitions and topic %q has %d: what group %q consumes and joins must have the same number, or equal keys do not meet",
+				topic, n, outside[0], p.npart, p.group)
+		}
+	}
+	for _, topic := range p.graph.LookupTables().Topics() {
+		n, err := countPartitions(ctx, p.adm, topic)
 		if err != nil {
 			return err
 		}
-		nums = ts[topic].Partitions.Numbers()
-		return ts[topic].Err
+		p.lookups[topic].tables = make([]*table, n)
+	}
+	if loop := p.graph.LoopStream(); loop != nil {
+		if err := p.ensure(ctx, loop.Topic(), outside[0], nil); err != nil {
+			return err
+		}
+	}
+	if p.tableTopic == "" {
+		return nil
+	}
+	return p.ensure(ctx, p.tableTopic, outside[0], map[string]*string{"cleanup.policy": kadm.StringPtr("compact")})
+}
+
+func countPartitions(ctx context.Context, cl *kgo.Client, topic string) (n int, err error) {
+	err = retry(ctx, func(ctx context.Context) error {
+		ts, err := topicIDs(ctx, cl, topic)
+		n = len(ts[topic].Partitions)
+		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("topic %q: %w", topic, err)
+		return 0, fmt.Errorf("topic %q: %w", topic, err)
 	}
-	return nums, nil
+	return n, nil
 }
 
-func (m *topicManager) EnsureTableExists(topic string, n int) error {
-	compact := "compact"
-	return m.ensure(topic, n, m.factor, map[string]*string{"cleanup.policy": &compact})
-}
-
-func (m *topicManager) EnsureStreamExists(topic string, n int) error {
-	return m.ensure(topic, n, m.factor, nil)
-}
-
-func (m *topicManager) EnsureTopicExists(topic string, n, factor int, config map[string]string) error {
-	cfg := map[string]*string{}
-	for k, v := range config {
-		cfg[k] = &v
-	}
-	return m.ensure(topic, n, int16(factor), cfg)
-}
-
-func (m *topicManager) ensure(topic string, n int, factor int16, config map[string]*string) error {
-	err := retry(m.ctx(), func(ctx context.Context) error {
-		ts, err := m.adm.ListTopics(ctx, topic)
+// ensure makes a topic, or checks that it has as many partitions as the one it is to be like.
+func (p *Processor) ensure(ctx context.Context, topic, like string, config map[string]*string) error {
+	adm := kadm.NewClient(p.adm)
+	err := retry(ctx, func(ctx context.Context) error {
+		ts, err := adm.ListTopics(ctx, topic)
 		if err != nil {
 			return err
 		}
 		if !errors.Is(ts[topic].Err, kerr.UnknownTopicOrPartition) {
-			if have := len(ts[topic].Partitions); ts[topic].Err == nil && have != n {
-				return &localError{fmt.Errorf("has %d partitions, not %d like the inputs", have, n)}
+			if have := len(ts[topic].Partitions); ts[topic].Err == nil && have != p.npart {
+				return &localError{fmt.Errorf("has %d partitions, not %d like topic %q", have, p.npart, like)}
 			}
 			return ts[topic].Err
 		}
-		_, err = m.adm.CreateTopic(ctx, int32(n), factor, config, topic)
+		_, err = adm.CreateTopic(ctx, int32(p.npart), p.cfg.Replication, config, topic)
 		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 			return err
 		}
 		// The answer comes before the partitions have leaders.
-		ends, err := m.adm.ListEndOffsets(ctx, topic)
+		ends, err := adm.ListEndOffsets(ctx, topic)
 		if err == nil {
 			err = ends.Error()
 		}
@@ -120,66 +119,6 @@ func (m *topicManager) ensure(topic string, n int, factor int16, config map[stri
 	return nil
 }
 
-func (m *topicManager) GetOffset(topic string, part int32, at int64) (off int64, err error) {
-	start := time.Now()
-	err = retry(m.ctx(), func(ctx context.Context) error {
-		var list kadm.ListedOffsets
-		var err error
-		switch at {
-		case sarama.OffsetOldest:
-			list, err = m.adm.ListStartOffsets(ctx, topic)
-		case sarama.OffsetNewest:
-			list, err = m.settled(ctx, start, topic, part)
-		default:
-			list, err = m.adm.ListOffsetsAfterMilli(ctx, at, topic)
-		}
-		if err != nil {
-			return err
-		}
-		o, ok := list.Lookup(topic, part)
-		if !ok {
-			return kerr.UnknownTopicOrPartition
-		}
-		off = o.Offset
-		return o.Err
-	})
-	if err != nil {
-		return 0, fmt.Errorf("offset of %s/%d: %w", topic, part, err)
-	}
-	return off, nil
-}
-
-// settled returns the ends of a topic as a read-committed reader sees them. On
-// the group's own table it first waits until no transaction is open on the
-// partition. Only a predecessor's can be, and behind its first record there may
-// be rows that a later owner committed, which are not readable before it ends.
-func (m *topicManager) settled(ctx context.Context, start time.Time, topic string, part int32) (kadm.ListedOffsets, error) {
-	for warned := false; ; {
-		stable, err := m.adm.ListCommittedOffsets(ctx, topic)
-		if err != nil || topic != m.table {
-			return stable, err
-		}
-		ends, err := m.adm.ListEndOffsets(ctx, topic)
-		if err != nil {
-			return nil, err
-		}
-		s, _ := stable.Lookup(topic, part)
-		e, _ := ends.Lookup(topic, part)
-		if s.Offset >= e.Offset || s.Err != nil || e.Err != nil {
-			return stable, nil
-		}
-		if now := time.Since(start); now > m.settle && !warned {
-			m.warn("a table cannot be recovered yet: a transaction is open on it", "topic", topic, "partition", part, "open_at", s.Offset, "end", e.Offset, "since", now)
-			warned = true
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
 // topicIDs returns the IDs and partition counts of topics.
 func topicIDs(ctx context.Context, cl *kgo.Client, topics ...string) (map[string]kadm.TopicDetail, error) {
 	ts, err := kadm.NewClient(cl).ListTopics(ctx, topics...)
@@ -187,4 +126,91 @@ func topicIDs(ctx context.Context, cl *kgo.Client, topics ...string) (map[string
 		return nil, err
 	}
 	return ts, ts.Error()
+}
+
+// topicLog is what the brokers have of a topic; offsets are by partition.
+type topicLog struct {
+	identity
+	start, end []int64 // first offset, and the one after the last
+}
+
+func logOf(ctx context.Context, cl *kgo.Client, topic string) (l topicLog, err error) {
+	ts, err := topicIDs(ctx, cl, topic)
+	if err != nil {
+		return l, err
+	}
+	l.identity = identity{ts[topic].ID, int32(len(ts[topic].Partitions))}
+	adm := kadm.NewClient(cl)
+	starts, err := adm.ListStartOffsets(ctx, topic)
+	if err != nil {
+		return l, err
+	}
+	ends, err := adm.ListEndOffsets(ctx, topic)
+	if err != nil {
+		return l, err
+	}
+	l.start, err = byPartition(starts[topic], l.parts)
+	if err == nil {
+		l.end, err = byPartition(ends[topic], l.parts)
+	}
+	return l, err
+}
+
+func byPartition(list map[int32]kadm.ListedOffset, n int32) ([]int64, error) {
+	offs := make([]int64, n)
+	for num := range n {
+		o, ok := list[num]
+		if !ok {
+			return nil, kerr.UnknownTopicOrPartition
+		}
+		if o.Err != nil {
+			return nil, o.Err
+		}
+		offs[num] = o.Offset
+	}
+	return offs, nil
+}
+
+// aim makes the ends that committed records have now the goals of tables, which
+// are of one topic. On a group's own table it first waits until no transaction is open on
+// them. Only a predecessor's can be, and behind its first record there may be rows
+// that a later owner committed, which are not readable before it ends.
+func (b *base) aim(ctx context.Context, tables []*table, own bool) error {
+	topic := tables[0].topic
+	start := time.Now()
+	for warned := false; ; {
+		var stable, ends kadm.ListedOffsets
+		err := retry(ctx, func(ctx context.Context) (err error) {
+			adm := kadm.NewClient(b.adm)
+			if stable, err = adm.ListCommittedOffsets(ctx, topic); err != nil {
+				return err
+			}
+			if ends, err = adm.ListEndOffsets(ctx, topic); err != nil {
+				return err
+			}
+			return errors.Join(stable.Error(), ends.Error())
+		})
+		if err != nil {
+			return fmt.Errorf("end of table %q: %w", topic, err)
+		}
+		var open *table
+		for _, t := range tables {
+			s, e := stable[topic][t.part].Offset, ends[topic][t.part].Offset
+			t.aim(s)
+			if s < e {
+				open = t
+			}
+		}
+		if open == nil || !own {
+			return nil
+		}
+		if wait := time.Since(start); wait > 2*b.cfg.TransactionTimeout && !warned {
+			b.cfg.Log.Warn("a table cannot be read yet: a transaction is open on it", "topic", topic, "partition", open.part,
+				"open_at", stable[topic][open.part].Offset, "end", ends[topic][open.part].Offset, "since", wait.Round(time.Millisecond))
+			warned = true
+		}
+		if pause(ctx, 20*time.Millisecond); ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
 }

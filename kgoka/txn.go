@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -15,14 +16,18 @@ import (
 type offsets = map[string]map[int32]kgo.EpochOffset
 
 // consume is the loop. The client holds rebalances back from the moment that a
-// poll returns records until AllowRebalance.
+// poll returns records, or was told to end, until AllowRebalance.
 func (c *clients) consume(ctx context.Context, s *session) error {
 	poll, cancel := context.WithCancel(s.ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
+	defer s.visits.close()
 	for poll.Err() == nil {
-		fs := c.cl.PollRecords(poll, c.limit)
+		fs := c.cl.PollRecords(s.visits.waiting(poll), c.limit)
 		err := c.batch(s, fs)
+		if v := s.visits.first(); v != nil && err == nil {
+			err = c.visit(s, v)
+		}
 		c.cl.AllowRebalance()
 		if err != nil {
 			return err
@@ -47,6 +52,13 @@ func (c *clients) batch(s *session, fs kgo.Fetches) error {
 		c.cl.SetOffsets(from)
 		return nil
 	}
+	_, err := c.transact(s, from, to, func(b *batch) { s.handle(b, fs) })
+	return err
+}
+
+// transact calls fn within a transaction by which the group goes from from to to.
+// If that is aborted and can be repeated, it is no error.
+func (c *clients) transact(s *session, from, to offsets, fn func(b *batch)) (committed bool, err error) {
 	b := &batch{prod: c.prods[c.turn], ends: make([]atomic.Int64, c.p.npart)}
 	for i := range b.ends {
 		b.ends[i].Store(-1)
@@ -54,16 +66,13 @@ func (c *clients) batch(s *session, fs kgo.Fetches) error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.p.cfg.TransactionTimeout)
 	defer cancel()
 	if err := b.prod.begin(ctx, b); err != nil {
-		return doubt{fmt.Errorf("beginning a transaction: %w", err)}
+		return false, doubt{fmt.Errorf("beginning a transaction: %w", err)}
 	}
-	err := s.handle(b, fs)
-	if err != nil {
-		b.fail(err)
+	fn(b)
+	if err := c.commit(ctx, s, b, to); err != nil {
+		return false, c.abort(s, b, from, err)
 	}
-	if err = c.commit(ctx, s, b, to); err == nil {
-		return c.committed(s, b)
-	}
-	return c.abort(s, b, from, err)
+	return true, c.committed(s, b, to)
 }
 
 // span returns the first offsets of what was polled, without epochs as in
@@ -139,8 +148,13 @@ func (s *session) outputs() (n int64) {
 }
 
 // committed makes the transaction's rows the tables'.
-func (c *clients) committed(s *session, b *batch) error {
+func (c *clients) committed(s *session, b *batch, to offsets) error {
+	c.p.pulse.begin(func() string { return "writing rows to the local table" })
+	defer c.p.pulse.begin(nil)
 	n := &c.p.count
+	for topic, parts := range to {
+		maps.Copy(s.at[topic], parts)
+	}
 	if s.outputs() == 0 {
 		n.commits.Add(1)
 	} else {
@@ -155,6 +169,7 @@ func (c *clients) committed(s *session, b *batch) error {
 		n.in.Add(pt.nIn)
 		n.out.Add(pt.nOut)
 		n.skipped.Add(pt.nSkipped)
+		n.visited.Add(pt.nVisited)
 		if pt.table != nil {
 			errs = append(errs, pt.table.commit(b.ends[pt.num].Load()))
 		}

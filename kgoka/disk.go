@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -16,7 +17,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/lovoo/goka/storage"
 )
 
 // disk is one Pebble database for all tables of a Processor. It has no log of
@@ -38,7 +38,7 @@ const damaged = "DAMAGED"
 const closeWait = 5 * time.Second
 
 // openDisk opens the database dir/name; fs is the files' system, nil for the real one.
-func openDisk(dir, name string, fs vfs.FS) (stores, error) {
+func openDisk(dir, name string, fs vfs.FS) (*disk, error) {
 	d := &disk{dir: filepath.Join(dir, name)}
 	d.lost, d.lose = context.WithCancelCause(context.Background())
 	if _, err := os.Stat(filepath.Join(d.dir, damaged)); err == nil {
@@ -107,9 +107,6 @@ func (d *disk) check(err error) error {
 	return err
 }
 
-func (d *disk) inPlace() bool           { return false }
-func (d *disk) failed() context.Context { return d.lost }
-
 func (d *disk) close() error {
 	late := time.AfterFunc(closeWait, func() { d.fail(fmt.Errorf("no answer within %v", closeWait)) })
 	defer late.Stop()
@@ -125,24 +122,31 @@ func (d *disk) apply(b *pebble.Batch) error {
 	return d.try(func() error { return errors.Join(d.db.Apply(b, pebble.NoSync), b.Close()) })
 }
 
-// Keys: 'm' or 'r', the topic, 0, the partition; rows add their key.
+// Keys: what is kept, the topic, 0, the partition; rows add their key.
+const (
+	aboutMeta = 'm' // identity and end
+	aboutKeys = 'f' // end and filter, as of the last time it was closed
+	aboutRows = 'r'
+)
+
 func prefix(kind byte, at place) []byte {
 	b := append(append([]byte{kind}, at.topic...), 0)
 	return binary.BigEndian.AppendUint32(b, uint32(at.part))
 }
 
-func (d *disk) open(at place) (store, identity, error) {
-	s := &diskStore{d: d, meta: prefix('m', at), rows: prefix('r', at), last: -1}
+// open returns the store of a partition. If that is damaged it can only be wiped.
+func (d *disk) open(at place) (*diskStore, error) {
+	s := &diskStore{d: d, place: at, meta: prefix(aboutMeta, at), prefix: prefix(aboutRows, at), last: -1}
 	m, err := d.get(s.meta)
 	if err != nil || m == nil {
-		return s, identity{}, err
+		return s, err
 	}
 	if len(m) != 28 {
-		return s, identity{}, errRow
+		return s, errRow
 	}
 	s.id = identity{[16]byte(m), int32(binary.BigEndian.Uint32(m[16:]))}
 	s.last = int64(binary.BigEndian.Uint64(m[20:]))
-	return s, s.id, nil
+	return s, nil
 }
 
 func (d *disk) get(key []byte) ([]byte, error) {
@@ -157,15 +161,6 @@ func (d *disk) get(key []byte) ([]byte, error) {
 	return v, d.check(c.Close())
 }
 
-func (d *disk) wipe(at place, id identity) error {
-	s := &diskStore{d: d, meta: prefix('m', at), rows: prefix('r', at), id: id}
-	b := d.db.NewBatch()
-	if err := errors.Join(b.DeleteRange(s.rows, upper(s.rows), nil), b.Set(s.meta, s.encodeMeta(-1), nil)); err != nil {
-		return err
-	}
-	return d.apply(b)
-}
-
 // upper is the first key after those that begin with p; p ends in a partition.
 func upper(p []byte) []byte {
 	u := slices.Clone(p)
@@ -175,29 +170,38 @@ func upper(p []byte) []byte {
 
 // diskStore is one partition in a disk.
 type diskStore struct {
-	d          *disk
-	meta, rows []byte
-	id         identity
-	last       int64
+	d *disk
+	place
+	meta, prefix []byte
+	id           identity
+	last         int64 // offset of the last changelog record applied, -1 if none
 }
 
-func (s *diskStore) encodeMeta(end int64) []byte {
+func (s *diskStore) encodeMeta() []byte {
 	m := binary.BigEndian.AppendUint32(slices.Clone(s.id.topic[:]), uint32(s.id.parts))
-	return binary.BigEndian.AppendUint64(m, uint64(end))
+	return binary.BigEndian.AppendUint64(m, uint64(s.last))
 }
 
-func (s *diskStore) end() int64   { return s.last }
-func (s *diskStore) close() error { return nil }
+// wipe empties the store and notes the log that it is for from now on.
+func (s *diskStore) wipe(id identity) error {
+	s.id, s.last = id, -1
+	b := s.d.db.NewBatch()
+	if err := errors.Join(b.DeleteRange(s.prefix, upper(s.prefix), nil), b.Set(s.meta, s.encodeMeta(), nil)); err != nil {
+		return err
+	}
+	return s.d.apply(b)
+}
 
 func (s *diskStore) get(key []byte) (row, error) {
 	var buf [128]byte
-	v, err := s.d.get(append(append(buf[:0], s.rows...), key...))
+	v, err := s.d.get(append(append(buf[:0], s.prefix...), key...))
 	if err != nil || v == nil {
 		return row{}, err
 	}
 	return decodeRow(v)
 }
 
+// write puts rows and the offset that the store then stands for: all or nothing.
 func (s *diskStore) write(rows map[string]row, end int64) error {
 	if s.d.lost.Err() != nil {
 		return context.Cause(s.d.lost)
@@ -205,78 +209,87 @@ func (s *diskStore) write(rows map[string]row, end int64) error {
 	b := s.d.db.NewBatch()
 	var buf []byte
 	for _, key := range slices.SortedFunc(maps.Keys(rows), strings.Compare) {
-		r, k := rows[key], len(s.rows)+len(key)
+		r, k := rows[key], len(s.prefix)+len(key)
 		if r.val == nil {
-			if err := b.Delete(append(append(buf[:0], s.rows...), key...), nil); err != nil {
+			if err := b.Delete(append(append(buf[:0], s.prefix...), key...), nil); err != nil {
 				return err
 			}
 			continue
 		}
 		op := b.SetDeferred(k, r.size())
-		copy(op.Key[copy(op.Key, s.rows):], key)
+		copy(op.Key[copy(op.Key, s.prefix):], key)
 		r.encode(op.Value[:0])
 		if err := op.Finish(); err != nil {
 			return err
 		}
 	}
-	if err := b.Set(s.meta, s.encodeMeta(end), nil); err != nil {
-		return err
-	}
-	if err := s.d.apply(b); err != nil {
-		return err
-	}
 	s.last = end
-	return nil
-}
-
-func (s *diskStore) iterate(start, limit []byte) (storage.Iterator, error) {
-	o := &pebble.IterOptions{LowerBound: append(slices.Clone(s.rows), start...), UpperBound: upper(s.rows)}
-	if len(limit) > 0 {
-		o.UpperBound = append(slices.Clone(s.rows), limit...)
+	if err := b.Set(s.meta, s.encodeMeta(), nil); err != nil {
+		return err
 	}
-	it, err := s.d.db.NewIter(o)
-	if err != nil {
-		return nil, s.d.check(err)
-	}
-	return &diskIterator{it: it, skip: len(s.rows), rows: s.rows}, nil
+	return s.d.apply(b)
 }
 
-type diskIterator struct {
-	it     *pebble.Iterator
-	skip   int
-	rows   []byte
-	begun  bool // at is positioned
-	seeked bool // Next stays once: goka calls Next after Seek
-}
-
-func (i *diskIterator) Next() bool {
-	switch {
-	case i.seeked:
-		i.seeked = false
-		return i.it.Valid()
-	case !i.begun:
-		i.begun = true
-		return i.it.First()
-	}
-	return i.it.Next()
-}
-
-func (i *diskIterator) Seek(key []byte) bool {
-	i.begun, i.seeked = true, true
-	return i.it.SeekGE(append(slices.Clone(i.rows), key...))
-}
-
-func (i *diskIterator) Err() error  { return i.it.Error() }
-func (i *diskIterator) Key() []byte { return i.it.Key()[i.skip:] }
-func (i *diskIterator) Release()    { _ = i.it.Close() }
-
-func (i *diskIterator) Value() ([]byte, error) {
-	v, err := i.it.ValueAndErr()
+// keys returns the filter of the keys: the one that was kept at the last close,
+// or, after a crash, one made from all keys.
+func (s *diskStore) keys() (*filter, error) {
+	kept, err := s.d.get(prefix(aboutKeys, s.place))
 	if err != nil {
 		return nil, err
 	}
-	r, err := decodeRow(v)
-	return r.val, err
+	if len(kept) > 8 && int64(binary.BigEndian.Uint64(kept)) == s.last {
+		if f := decodeFilter(kept[8:]); f != nil {
+			return f, nil
+		}
+	}
+	f := newFilter()
+	it, err := s.d.db.NewIter(&pebble.IterOptions{LowerBound: s.prefix, UpperBound: upper(s.prefix)})
+	if err != nil {
+		return nil, s.d.check(err)
+	}
+	for it.First(); it.Valid(); it.Next() {
+		f.add(string(it.Key()[len(s.prefix):]))
+	}
+	return f, s.d.check(errors.Join(it.Error(), it.Close()))
+}
+
+// keepKeys keeps the filter for the next time the store is opened, if nothing is written until then.
+func (s *diskStore) keepKeys(f *filter) error {
+	b := s.d.db.NewBatch()
+	v := f.encode(binary.BigEndian.AppendUint64(nil, uint64(s.last)))
+	if err := b.Set(prefix(aboutKeys, s.place), v, nil); err != nil {
+		return err
+	}
+	return s.d.apply(b)
+}
+
+// rows goes through the store, from from and before to, as it is when the first row is asked for.
+func (s *diskStore) rows(from, to string) iter.Seq2[keyed, error] {
+	return func(yield func(keyed, error) bool) {
+		o := &pebble.IterOptions{LowerBound: append(slices.Clone(s.prefix), from...), UpperBound: upper(s.prefix)}
+		if to != "" {
+			o.UpperBound = append(slices.Clone(s.prefix), to...)
+		}
+		it, err := s.d.db.NewIter(o)
+		if err != nil {
+			yield(keyed{}, s.d.check(err))
+			return
+		}
+		defer it.Close()
+		for it.First(); it.Valid(); it.Next() {
+			v, err := it.ValueAndErr()
+			var r row
+			if err == nil {
+				r, err = decodeRow(slices.Clone(v))
+			}
+			if !yield(keyed{string(it.Key()[len(s.prefix):]), r}, s.d.check(err)) || err != nil {
+				return
+			}
+		}
+		if err := it.Error(); err != nil {
+			yield(keyed{}, s.d.check(err))
+		}
+	}
 }
 
 // quiet is for Pebble: what it has to say comes back as errors.

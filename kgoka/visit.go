@@ -1,0 +1,221 @@
+package kgoka
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// VisitAll calls the graph's visitor called name with every row of the partitions
+// that are assigned here, and with meta, and returns how many it was called with.
+// It happens in transactions of at most MaxPoll rows, in turn with those of
+// records; one that is aborted is repeated. Rows that come meanwhile may be
+// visited or not. In the callback there is no Record, and the topic is the
+// visitor's name; what it emits has no origin.
+//
+// It ends with goka.ErrVisitAborted if the partitions are taken away or Run ends:
+// what was committed stays, and who calls it again begins anew. An error of the
+// callback ends Run, too.
+func (p *Processor) VisitAll(ctx context.Context, name string, meta any) (int64, error) {
+	cb := p.visitors[name]
+	if cb == nil {
+		return 0, fmt.Errorf("group %q has no visitor %q", p.group, name)
+	}
+	p.mu.Lock()
+	s := p.sess
+	p.mu.Unlock()
+	v := &visit{name: name, cb: cb, meta: meta, ctx: ctx, done: make(chan error, 1)}
+	if s == nil || !s.visits.add(v) {
+		return 0, goka.ErrVisitAborted
+	}
+	err := <-v.done // never long in coming: the loop attends to it, or ends
+	return v.n, err
+}
+
+// visit is a call of VisitAll. The loop owns it until it is done.
+type visit struct {
+	name string
+	cb   goka.ProcessCallback
+	meta any
+	ctx  context.Context
+	n    int64 // rows in committed transactions
+	left []*visiting
+	done chan error
+}
+
+// visiting is what a visit has left to do in one partition.
+type visiting struct {
+	pt   *part
+	next func() (keyed, error, bool)
+	stop func()
+	keys []string // of the next transactions
+	now  int      // how many in the one at hand
+	n    int64    // and how many of them have a row
+}
+
+// visits are those of a session.
+type visits struct {
+	mu     sync.Mutex
+	queue  []*visit
+	closed bool
+	wake   context.CancelFunc // ends the poll at hand
+}
+
+func (q *visits) add(v *visit) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return false
+	}
+	q.queue = append(q.queue, v)
+	if q.wake != nil {
+		q.wake()
+	}
+	return true
+}
+
+// waiting is a context for the next poll. It ends when there is a visit; it is
+// nil, for a poll that does not wait, if there is one already.
+func (q *visits) waiting(ctx context.Context) context.Context {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.wake != nil {
+		q.wake()
+	}
+	if len(q.queue) > 0 {
+		return nil
+	}
+	ctx, q.wake = context.WithCancel(ctx)
+	return ctx
+}
+
+func (q *visits) first() *visit {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.queue) == 0 {
+		return nil
+	}
+	return q.queue[0]
+}
+
+// finish ends the first visit.
+func (q *visits) finish(err error) {
+	q.mu.Lock()
+	v := q.queue[0]
+	q.queue = q.queue[1:]
+	q.mu.Unlock()
+	for _, w := range v.left {
+		w.stop()
+	}
+	v.done <- err
+}
+
+// close ends all visits.
+func (q *visits) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	for q.first() != nil {
+		q.finish(goka.ErrVisitAborted)
+	}
+	if q.wake != nil {
+		q.wake()
+	}
+}
+
+// visit handles the next rows of a visit, in one transaction.
+func (c *clients) visit(s *session, v *visit) error {
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	c.cl.PollRecords(over, 1) // brings nothing, but from here on rebalances are held back
+	if s.ended() {
+		return nil
+	}
+	due, err := v.fill(s, c.limit)
+	if err == nil {
+		err = v.ctx.Err()
+	}
+	if err != nil || len(due) == 0 {
+		s.visits.finish(err)
+		return nil
+	}
+	at := offsets{} // committed once more, so that the transaction is fenced like any other
+	var parts []*part
+	for num, w := range due {
+		parts = append(parts, w.pt)
+		for topic := range s.at {
+			if o, ok := s.at[topic][num]; ok {
+				if at[topic] == nil {
+					at[topic] = map[int32]kgo.EpochOffset{}
+				}
+				at[topic][num] = o
+			}
+		}
+	}
+	committed, err := c.transact(s, nil, at, func(b *batch) {
+		s.inParallel(b, parts, func(pt *part) { pt.visit(v, due[pt.num]) })
+	})
+	if committed {
+		for _, w := range due {
+			v.n, w.keys = v.n+w.n, w.keys[w.now:]
+		}
+	}
+	if err != nil && lasting(err) {
+		s.visits.finish(err)
+	}
+	return err
+}
+
+// fill returns what to do in the next transaction of limit rows, by partition.
+func (v *visit) fill(s *session, limit int) (map[int32]*visiting, error) {
+	if v.left == nil {
+		for _, pt := range s.parts {
+			next, stop := iter.Pull2(pt.table.rows("", ""))
+			v.left = append(v.left, &visiting{pt: pt, next: next, stop: stop})
+		}
+	}
+	limit = max(1, limit/max(1, len(v.left)))
+	due := map[int32]*visiting{}
+	for _, w := range v.left {
+		for len(w.keys) < limit {
+			r, err, ok := w.next()
+			if err != nil {
+				return nil, err
+			}
+			if !ok {
+				break
+			}
+			w.keys = append(w.keys, r.key)
+		}
+		if w.now, w.n = min(limit, len(w.keys)), 0; w.now > 0 {
+			due[w.pt.num] = w
+		}
+	}
+	return due, nil
+}
+
+// visit calls a visitor with rows of the partition.
+func (pt *part) visit(v *visit, w *visiting) {
+	c := &pt.call
+	for _, key := range w.keys[:w.now] {
+		if pt.batch.failed() != nil {
+			return
+		}
+		rec := &kgo.Record{Topic: v.name, Key: []byte(key), Partition: pt.num, Timestamp: time.Now()}
+		pt.now.Store(rec)
+		c.aim(nil, [16]byte{}, rec)
+		c.visit = true
+		if c.Row() == nil {
+			continue // gone meanwhile
+		}
+		v.cb(c, v.meta)
+		w.n++
+	}
+	pt.nVisited += w.n
+	pt.sendRows()
+}
