@@ -5,7 +5,9 @@ package bench
 
 import (
 	"context"
+	"io"
 	"iter"
+	"runtime/pprof"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -21,22 +23,26 @@ import (
 
 // Config says what to run.
 type Config struct {
-	App    app.Config                  // Brokers and Registry must be set; an empty cluster or a namespace of its own
-	Setup  iter.Seq[flow.Message]      // products, stock, customers
-	Orders func() (flow.Message, bool) // a stream of placements
-	N      int                         // orders for the rate
-	Spread time.Duration               // how long each latency is measured
-	Loads  []float64                   // parts of the rate, e.g. 0.1
-	CPU    func() time.Duration        // CPU time used so far by this process and the broker's
-	Say    func(format string, args ...any)
+	App     app.Config                  // Brokers and Registry must be set; an empty cluster or a namespace of its own
+	Setup   iter.Seq[flow.Message]      // products, stock, customers
+	Orders  func() (flow.Message, bool) // a stream of placements
+	N       int                         // orders for the rate
+	Warm    time.Duration               // how long a load has lasted when its latency begins to be measured
+	Spread  time.Duration               // how long it is measured then
+	Loads   []float64                   // parts of the rate, e.g. 0.1
+	CPU     func() time.Duration        // CPU time used so far by whoever shall be counted
+	Profile io.Writer                   // gets a CPU profile of this process while it works on the orders for the rate; nil: none
+	Say     func(format string, args ...any)
 }
 
 // Result is what was measured.
 type Result struct {
+	Partitions      int32     `json:"partitions"`
 	Orders          int       `json:"orders"`
-	Seconds         float64   `json:"seconds"`
+	Seconds         float64   `json:"seconds"` // from the processors' start until the last one has read everything
 	OrdersPerSecond float64   `json:"orders_per_second"`
-	CPUMicros       float64   `json:"cpu_micros_per_order"` // processors and broker
+	StartSeconds    float64   `json:"start_seconds"`        // of Seconds: until every processor had its partitions
+	CPUMicros       float64   `json:"cpu_micros_per_order"` // of whom Config.CPU counts
 	Consumed        float64   `json:"records_consumed_per_order"`
 	Produced        float64   `json:"records_produced_per_order"`
 	RecordBytes     float64   `json:"bytes_per_record"` // key, value and headers
@@ -46,11 +52,12 @@ type Result struct {
 	OfLimit float64          `json:"of_limit"` // OrdersPerSecond / Bare.OrdersPerSecond
 }
 
-// Latency is placed -> seen invoiced by a read_committed consumer.
+// Latency is due to be placed -> seen invoiced by a read_committed consumer: a
+// sender that is late does not make it shorter.
 type Latency struct {
 	Load   float64       `json:"load"` // part of OrdersPerSecond
 	Rate   float64       `json:"orders_per_second"`
-	Orders int           `json:"orders"`
+	Orders int           `json:"orders"` // measured; those of the warm-up are not
 	P50    time.Duration `json:"p50_ns"`
 	P90    time.Duration `json:"p90_ns"`
 	P99    time.Duration `json:"p99_ns"`
@@ -164,7 +171,8 @@ func (r *run) take(n int) iter.Seq[flow.Message] {
 	}
 }
 
-// rate runs orders that are all there already, and then starts the tracker.
+// rate writes the orders while no processor runs, measures how fast they are
+// worked off, and then starts the tracker.
 func (r *run) rate(ctx context.Context, res *Result) (err error) {
 	if err := r.app.Stop(); err != nil {
 		return err
@@ -174,21 +182,8 @@ func (r *run) rate(ctx context.Context, res *Result) (err error) {
 		return err
 	}
 	r.Say("running them")
-	cpu, began := r.CPU(), time.Now()
-	if err := r.start(ctx); err != nil {
+	if err := r.workOff(ctx, res); err != nil {
 		return err
-	}
-	guarded, done := r.app.Guard(ctx)
-	defer done()
-	if err := r.out.WaitRead(guarded, app.Names()...); err != nil { // more than settled: the followers are done, too
-		return err
-	}
-	res.Orders, res.Seconds = r.N, time.Since(began).Seconds()
-	res.OrdersPerSecond = float64(r.N) / res.Seconds
-	res.CPUMicros = float64((r.CPU() - cpu).Microseconds()) / float64(r.N)
-	for _, s := range r.app.Stats() {
-		res.Consumed += float64(s.In) / float64(r.N)
-		res.Produced += float64(s.Out) / float64(r.N)
 	}
 	if r.tracker, err = track.Start(r.app.ClientOpts(), r.App.Namespace, time.Now); err != nil {
 		return err
@@ -197,6 +192,33 @@ func (r *run) rate(ctx context.Context, res *Result) (err error) {
 		return err
 	}
 	r.Say("%d orders settled in %.1f s: %.0f/s; states %v", r.N, res.Seconds, res.OrdersPerSecond, r.tracker.States())
+	return nil
+}
+
+func (r *run) workOff(ctx context.Context, res *Result) error {
+	if r.Profile != nil {
+		if err := pprof.StartCPUProfile(r.Profile); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	cpu, began := r.CPU(), time.Now()
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	res.StartSeconds = time.Since(began).Seconds()
+	guarded, done := r.app.Guard(ctx)
+	defer done()
+	if err := r.out.WaitRead(guarded, app.Names()...); err != nil { // more than settled: the followers are done, too
+		return err
+	}
+	res.Partitions, res.Orders, res.Seconds = r.App.Partitions, r.N, time.Since(began).Seconds()
+	res.OrdersPerSecond = float64(r.N) / res.Seconds
+	res.CPUMicros = float64((r.CPU() - cpu).Microseconds()) / float64(r.N)
+	for _, s := range r.app.Stats() {
+		res.Consumed += float64(s.In) / float64(r.N)
+		res.Produced += float64(s.Out) / float64(r.N)
+	}
 	return nil
 }
 
@@ -211,29 +233,44 @@ func (r *run) settled(ctx context.Context, n int) error {
 // latency sends orders evenly at a part of the rate.
 func (r *run) latency(ctx context.Context, load, rate float64) (Latency, error) {
 	l := Latency{Load: load, Rate: load * rate}
-	l.Orders = int(l.Rate * r.Spread.Seconds())
-	r.Say("latency at %.0f %%: %d orders at %.0f/s", load*100, l.Orders, l.Rate)
-	if err := r.out.SendAll(ctx, paced(ctx, r.take(l.Orders), l.Rate), func(m flow.Message) { r.tracker.Sent(m.Key, time.Now()) }); err != nil {
+	warm := int(l.Rate * r.Warm.Seconds())
+	all := warm + int(l.Rate*r.Spread.Seconds())
+	r.Say("latency at %.0f %%: %d orders at %.0f/s", load*100, all, l.Rate)
+	p := pace{rate: l.Rate, began: time.Now()}
+	if err := r.out.SendAll(ctx, p.each(ctx, r.take(all)), func(m flow.Message) {
+		if p.n > warm {
+			r.tracker.Sent(m.Key, p.due)
+		}
+	}); err != nil {
 		return l, err
 	}
-	r.N += l.Orders
+	r.N += all
 	if err := r.settled(ctx, r.N); err != nil {
 		return l, err
 	}
 	took := r.tracker.Latencies()
+	l.Orders = len(took)
 	l.P50, l.P90, l.P99, l.Max = track.Percentile(took, 50), track.Percentile(took, 90), track.Percentile(took, 99), track.Percentile(took, 100)
 	return l, nil
 }
 
-// paced yields what seq yields, evenly at rate a second, catching up when late.
-func paced(ctx context.Context, seq iter.Seq[flow.Message], rate float64) iter.Seq[flow.Message] {
+// pace is a rate kept since a moment.
+type pace struct {
+	rate  float64 // a second
+	began time.Time
+	n     int       // yielded so far
+	due   time.Time // when the last one of them was due
+}
+
+// each yields what seq yields, evenly, catching up when late.
+func (p *pace) each(ctx context.Context, seq iter.Seq[flow.Message]) iter.Seq[flow.Message] {
 	return func(yield func(flow.Message) bool) {
-		began, i := time.Now(), 0
 		for m := range seq {
-			if wait := time.Until(began.Add(time.Duration(float64(i) / rate * 1e9))); wait > 0 && pause(ctx, wait) != nil {
+			p.due = p.began.Add(time.Duration(float64(p.n) / p.rate * 1e9))
+			if wait := time.Until(p.due); wait > 0 && pause(ctx, wait) != nil {
 				return
 			}
-			if i++; !yield(m) {
+			if p.n++; !yield(m) {
 				return
 			}
 		}

@@ -9,7 +9,6 @@ import (
 	"iter"
 	"os"
 	"os/exec"
-	"runtime/pprof"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,48 +18,31 @@ import (
 
 	"github.com/orderlog/orderlog/internal/app"
 	"github.com/orderlog/orderlog/internal/bench"
+	"github.com/orderlog/orderlog/internal/topicplan"
 	"github.com/orderlog/orderlog/internal/workload"
 )
 
 func newBench(s *session) *cobra.Command {
-	var cfg struct {
-		bench      benchFlags
-		partitions int32
-		data       string
-		profile    string
-	}
+	var cfg benchFlags
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure settled orders/s, latency and cost beside the bare limit",
-		Long: `Runs the processors in this process and a broker in another. The orders are
-written first and then run, so that the rate is the processors' alone; then orders
-are sent at 10, 50 and 90 % of that rate to see latency; last, one transactional
-loop moves as many records of the same sizes, which is the limit.`,
-		Args:    nothing(),
-		Example: example("orderlog bench --orders 100000"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			if cfg.profile != "" {
-				f, err := os.Create(cfg.profile)
-				if err != nil {
-					return err
-				}
-				defer f.Close()
-				if err := pprof.StartCPUProfile(f); err != nil {
-					return err
-				}
-				defer pprof.StopCPUProfile()
-			}
+		Long: `Runs the processors in this process and a broker in another, or, with --brokers,
+on that cluster: in a namespace of its own, whose topics stay behind. The orders
+are written first and then run, so that the rate is the processors' alone; then
+orders are sent at 10, 50 and 90 % of that rate to see latency; last, one
+transactional loop moves as many records of the same sizes, which is the limit.`,
+		Args: nothing(),
+		Example: example("orderlog bench --orders 100000", "",
+			"# a cluster; its broker runs here, too, and its CPU time shall be counted",
+			"orderlog bench --brokers localhost:9092 --namespace bench-1 --broker-pid 4711"),
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			s.spareGC()
-			child, at, err := startBroker(ctx)
-			if err != nil {
-				return err
+			run := s.benchCluster
+			if !cmd.Flags().Changed("brokers") {
+				run = s.benchAlone
 			}
-			defer child.Wait()
-			defer child.Process.Signal(syscall.SIGTERM)
-			c := s.appConfig()
-			c.Brokers, c.Registry, c.ApplyTopics, c.Partitions, c.Dir = at.Brokers, at.Registry, true, cfg.partitions, cfg.data
-			res, err := measure(ctx, s, c, cfg.bench, func() time.Duration { return processCPU(os.Getpid()) + processCPU(child.Process.Pid) })
+			res, err := run(cmd.Context(), cfg)
 			if err != nil {
 				return err
 			}
@@ -68,46 +50,123 @@ loop moves as many records of the same sizes, which is the limit.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.IntVar(&cfg.bench.orders, "orders", 50000, "orders for the rate, `N`")
-	fs.DurationVar(&cfg.bench.spread, "spread", 10*time.Second, "how long each latency is measured, `DURATION`")
+	fs.IntVar(&cfg.orders, "orders", 50000, "orders for the rate, `N`")
+	fs.DurationVar(&cfg.spread, "spread", 10*time.Second, "how long each latency is measured, `DURATION`")
 	fs.Int32Var(&cfg.partitions, "partitions", 4, "partitions, `N`")
-	fs.Uint64Var(&cfg.bench.seed, "seed", 1, "of the workload, `S`")
+	fs.Uint64Var(&cfg.seed, "seed", 1, "of the workload, `S`")
 	fs.StringVar(&cfg.data, "data", "", "`FOLDER` for local tables; without it they are in memory")
-	fs.StringVar(&cfg.profile, "cpuprofile", "", "write a CPU profile of this process to `FILE`")
+	fs.IntSliceVar(&cfg.brokerPIDs, "broker-pid", nil, "with --brokers: broker processes on this machine, whose CPU time counts too, `PID,...`")
+	fs.StringVar(&cfg.profile, "cpuprofile", "", "write a CPU profile of this process, while it works on the orders for the rate, to `FILE`")
 	return cmd
 }
 
 type benchFlags struct {
-	orders int
-	spread time.Duration
-	seed   uint64
+	orders     int
+	spread     time.Duration
+	partitions int32
+	seed       uint64
+	data       string
+	brokerPIDs []int
+	profile    string
+}
+
+// benchResult is bench.Result and what it was measured on.
+type benchResult struct {
+	Broker    string `json:"broker"`
+	BrokerCPU bool   `json:"broker_cpu"` // CPU times include the broker's
+	bench.Result
+}
+
+// benchAlone starts a broker of its own.
+func (s *session) benchAlone(ctx context.Context, f benchFlags) (benchResult, error) {
+	if len(f.brokerPIDs) > 0 {
+		return benchResult{}, usagef("--broker-pid is for --brokers: the broker that bench starts is counted anyway")
+	}
+	child, at, err := startBroker(ctx)
+	if err != nil {
+		return benchResult{}, err
+	}
+	defer child.Wait()
+	defer child.Process.Signal(syscall.SIGTERM)
+	c := s.appConfig()
+	c.Brokers, c.Registry = at.Brokers, at.Registry
+	f.brokerPIDs = []int{child.Process.Pid}
+	return s.measure(ctx, c, f, "the embedded broker in a process of its own")
+}
+
+// benchCluster uses the cluster that --brokers names, and nobody's topics.
+func (s *session) benchCluster(ctx context.Context, f benchFlags) (benchResult, error) {
+	adm, err := s.admin(ctx)
+	if err != nil {
+		return benchResult{}, err
+	}
+	defer adm.Close()
+	found, err := topicplan.Look(ctx, adm, s.set.namespace)
+	if err != nil {
+		return benchResult{}, err
+	}
+	for _, t := range found {
+		if t.Written {
+			return benchResult{}, hinted(usagef("there are records in topic %s", t.FullName), "bench wants a new namespace: --namespace bench-1")
+		}
+	}
+	for _, pid := range f.brokerPIDs {
+		if _, ok := processCPU(pid); !ok {
+			return benchResult{}, usagef("--broker-pid %d: no such process on this machine", pid)
+		}
+	}
+	answers, err := adm.ApiVersions(ctx)
+	if err != nil {
+		return benchResult{}, fmt.Errorf("asking the brokers' versions: %w", err)
+	}
+	return s.measure(ctx, s.cluster(), f, fmt.Sprintf("%d brokers with the API of Kafka %s", len(answers), kafkaVersions(answers)))
 }
 
 // measure runs the bench with orders of 3 lines on average, from 1,000 customers
 // for 10,000 products.
-func measure(ctx context.Context, s *session, c app.Config, f benchFlags, cpu func() time.Duration) (bench.Result, error) {
+func (s *session) measure(ctx context.Context, c app.Config, f benchFlags, broker string) (benchResult, error) {
+	res := benchResult{Broker: broker, BrokerCPU: len(f.brokerPIDs) > 0}
 	w, err := workload.New(workload.Config{Seed: f.seed, Orders: 1 << 40, Customers: 1000, Products: 10_000})
 	if err != nil {
-		return bench.Result{}, err
+		return res, err
 	}
 	next, stop := iter.Pull(workload.Messages(w.Commands()))
 	defer stop()
-	return bench.Run(ctx, bench.Config{
-		App: c, Setup: workload.Messages(w.Setup()), Orders: next, N: f.orders, Spread: f.spread, Loads: []float64{0.1, 0.5, 0.9}, CPU: cpu,
-		Say: func(format string, args ...any) { fmt.Fprintf(s.env.Stderr, format+"\n", args...) },
+	var profile io.WriteCloser
+	if f.profile != "" {
+		if profile, err = os.Create(f.profile); err != nil {
+			return res, err
+		}
+		defer profile.Close()
+	}
+	c.ApplyTopics, c.Partitions, c.Dir = true, f.partitions, f.data
+	res.Result, err = bench.Run(ctx, bench.Config{
+		App: c, Setup: workload.Messages(w.Setup()), Orders: next, N: f.orders,
+		Warm: 2 * time.Second, Spread: f.spread, Loads: []float64{0.1, 0.5, 0.9},
+		CPU:     func() time.Duration { return sumCPU(append(f.brokerPIDs, os.Getpid())) },
+		Profile: profile,
+		Say:     func(format string, args ...any) { fmt.Fprintf(s.env.Stderr, format+"\n", args...) },
 	})
+	return res, err
 }
 
-func benchText(w io.Writer, r bench.Result) error {
+func benchText(w io.Writer, r benchResult) error {
 	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
-	p("%.0f settled orders/s (%d orders in %.1f s), %.0f us of CPU an order, broker included", r.OrdersPerSecond, r.Orders, r.Seconds, r.CPUMicros)
+	who := "without the broker's"
+	if r.BrokerCPU {
+		who = "the broker's included"
+	}
+	p("on %s, %d partitions", r.Broker, r.Partitions)
+	p("%.0f settled orders/s (%d orders in %.1f s, of which start %.1f s), %.0f us of CPU an order, %s", r.OrdersPerSecond, r.Orders, r.Seconds,
+		r.StartSeconds, r.CPUMicros, who)
 	p("%.1f records consumed and %.1f produced an order, %.0f bytes each on average", r.Consumed, r.Produced, r.RecordBytes)
 	p("bare limit: %.0f orders/s, %.0f us of CPU an order; orderlog reaches %.0f %% of it", r.Bare.OrdersPerSecond,
 		float64(r.Bare.CPU.Microseconds())/float64(r.Orders), 100*r.OfLimit)
-	rows := [][]string{{"LOAD", "ORDERS/S", "P50", "P90", "P99", "MAX"}}
+	rows := [][]string{{"LOAD", "ORDERS/S", "MEASURED", "P50", "P90", "P99", "MAX"}}
 	ms := func(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }
 	for _, l := range r.Latencies {
-		rows = append(rows, []string{fmt.Sprintf("%.0f %%", l.Load*100), fmt.Sprintf("%.0f", l.Rate), ms(l.P50), ms(l.P90), ms(l.P99), ms(l.Max)})
+		rows = append(rows, []string{fmt.Sprintf("%.0f %%", l.Load*100), fmt.Sprintf("%.0f", l.Rate), strconv.Itoa(l.Orders),
+			ms(l.P50), ms(l.P90), ms(l.P99), ms(l.Max)})
 	}
 	p("placed to invoiced:")
 	return table(w, rows)
@@ -135,19 +194,27 @@ func startBroker(ctx context.Context) (*exec.Cmd, app.Addresses, error) {
 	return child, at, nil
 }
 
+func sumCPU(pids []int) (sum time.Duration) {
+	for _, pid := range pids {
+		used, _ := processCPU(pid)
+		sum += used
+	}
+	return sum
+}
+
 // processCPU reads user and system time of a process from /proc, in ticks of
-// 10 ms. Where there is no /proc it is 0.
-func processCPU(pid int) time.Duration {
+// 10 ms. It is not ok where there is no such process, or no /proc.
+func processCPU(pid int) (used time.Duration, ok bool) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0
+		return 0, false
 	}
 	_, after, _ := strings.Cut(string(b), ") ")
 	f := strings.Fields(after)
 	if len(f) < 13 {
-		return 0
+		return 0, false
 	}
 	u, _ := strconv.Atoi(f[11])
 	k, _ := strconv.Atoi(f[12])
-	return time.Duration(u+k) * 10 * time.Millisecond
+	return time.Duration(u+k) * 10 * time.Millisecond, true
 }

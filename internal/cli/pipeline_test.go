@@ -52,6 +52,9 @@ func TestPipeline(t *testing.T) {
 	contains(out, "gross") // 2 x 12.50 + 7.00 = 32.00, and 19 %
 	contains(out, "38.08 EUR")
 
+	_, refused := orderlog(exitUsage, "bench")
+	contains(refused, "there are records in topic cli.")
+
 	// Again, the same and another one.
 	out, _ = orderlog(exitDone, "order", "place", "--id", "ord_1", "--customer", "cus_1", "--line", "sku_1:2:12.50", "--line", "sku_2:1", "--wait=20s", "-o", "json")
 	var o schemas.Order
