@@ -47,6 +47,9 @@ func newBed(t testing.TB, topics ...string) *bed {
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log:\n%s", strings.Join(b.logs.lines, ""))
+			if b.c == nil {
+				t.Log(apache.Log())
+			}
 		}
 	})
 	return b

@@ -65,7 +65,7 @@ func Wanted() bool {
 }
 
 // Run starts a cluster that ends with the test, or skips the test where none is
-// wanted or can be had. The end of the nodes' logs is shown if the test fails.
+// wanted or can be had. Log is shown if the test fails.
 func Run(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	if !Wanted() {
@@ -106,7 +106,9 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("%w\n%s", err, c.Log())
+			if log := c.Log(); log != "" {
+				err = fmt.Errorf("%w\n%s", err, log)
+			}
 			c.Close()
 		}
 	}()
@@ -262,11 +264,11 @@ func (c *Cluster) Tool(ctx context.Context, class string, args ...string) ([]byt
 	return out, err
 }
 
-// Log is the end of each node's log.
+// Log is what the nodes have complained about last.
 func (c *Cluster) Log() string {
 	var text strings.Builder
 	for i, n := range c.nodes {
-		fmt.Fprintf(&text, "node %d, end of %s:\n%s\n", i, n.log(), n.tail(16<<10))
+		fmt.Fprintf(&text, "node %d complains:\n%s", i, n.complaints(60))
 	}
 	return text.String()
 }

@@ -15,7 +15,7 @@ import (
 func client(t *testing.T, brokers []string) *kgo.Client {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(50*time.Millisecond), kgo.DefaultProduceTopic("kept"),
-		kgo.ConsumeTopics("kept"), kgo.RecordDeliveryTimeout(30*time.Second))
+		kgo.ConsumeTopics("kept"), kgo.UnknownTopicRetries(-1)) // a topic just made is not known everywhere at once
 	if err != nil {
 		t.Fatal(err)
 	}

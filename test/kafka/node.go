@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"os"
@@ -138,18 +137,19 @@ func (n *node) end(s os.Signal, patience time.Duration) error {
 	return err
 }
 
-// tail is the end of the node's log.
-func (n *node) tail(bytes int64) string {
-	f, err := os.Open(n.log())
+// complaints are the last lines of the node's log that are more than information.
+func (n *node) complaints(most int) string {
+	text, err := os.ReadFile(n.log())
 	if err != nil {
 		return err.Error()
 	}
-	defer f.Close()
-	if end, err := f.Seek(0, io.SeekEnd); err == nil {
-		_, _ = f.Seek(max(0, end-bytes), io.SeekStart)
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		if !strings.Contains(line, " INFO ") {
+			lines = append(lines, line)
+		}
 	}
-	text, _ := io.ReadAll(f)
-	return string(text)
+	return strings.Join(lines[max(0, len(lines)-most):], "")
 }
 
 // command runs a class of the jars.
