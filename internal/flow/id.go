@@ -3,9 +3,7 @@ package flow
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"time"
-
-	"github.com/segmentio/ksuid"
+	"math/bits"
 )
 
 // NewID returns prefix + "_" + a KSUID whose seconds are those of the event
@@ -13,18 +11,11 @@ import (
 // the same cause gives the same ID, on any machine, at any try.
 // Times before KSUID's epoch (2014-05-13) are clamped to it.
 func NewID(prefix string, at int64, seed string, index int) string {
-	h := sha256.New()
-	h.Write([]byte(seed))
-	var tail [9]byte
-	binary.BigEndian.PutUint64(tail[1:], uint64(index))
-	h.Write(tail[:])
-	var sum [sha256.Size]byte
-	h.Sum(sum[:0])
-	k, err := ksuid.FromParts(clampTime(at), sum[:16])
-	if err != nil {
-		panic(err) // only a payload that is not 16 bytes long can fail
-	}
-	return prefix + "_" + k.String()
+	var room [96]byte
+	in := append(append(room[:0], seed...), 0)
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(in, uint64(index)))
+	seconds := min(max(at/1000, ksuidEpoch), ksuidLast) - ksuidEpoch
+	return string(appendKSUID(append(append(room[:0], prefix...), '_'), uint32(seconds), sum))
 }
 
 const (
@@ -32,8 +23,24 @@ const (
 	ksuidLast  = ksuidEpoch + 1<<32 - 1
 )
 
-func clampTime(at int64) time.Time {
-	return time.Unix(min(max(at/1000, ksuidEpoch), ksuidLast), 0)
+// appendKSUID appends the 27 digits of a KSUID: 20 bytes as one number to base 62.
+// Every record has an ID, so this goes ten digits at a time.
+func appendKSUID(dst []byte, seconds uint32, payload [32]byte) []byte {
+	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	const ten = 62 * 62 * 62 * 62 * 62 * 62 * 62 * 62 * 62 * 62
+	n := [3]uint64{uint64(seconds), binary.BigEndian.Uint64(payload[:]), binary.BigEndian.Uint64(payload[8:])}
+	var out [30]byte
+	for end := len(out); end > 0; end -= 10 {
+		var rest uint64
+		for i := range n {
+			n[i], rest = bits.Div64(rest, n[i], ten)
+		}
+		for i := end - 1; i >= end-10; i-- {
+			out[i] = digits[rest%62]
+			rest /= 62
+		}
+	}
+	return append(dst, out[3:]...)
 }
 
 // Derive completes what a rule returned for in: IDs from in's ID and the index,
