@@ -248,14 +248,22 @@ func (c *Cluster) Pause(i int) error { return c.nodes[i].pause() }
 // Continue ends a Pause.
 func (c *Cluster) Continue(i int) error { return c.nodes[i].resume() }
 
-// Tool runs one of Kafka's command line classes and returns what it prints, such
-// as org.apache.kafka.tools.TransactionsCommand; --bootstrap-server is added.
-func (c *Cluster) Tool(ctx context.Context, class string, args ...string) ([]byte, error) {
+// Command is one of Kafka's classes, for the caller to run.
+func Command(ctx context.Context, class string, args ...string) (*exec.Cmd, error) {
 	rt, err := findRuntime()
 	if err != nil {
 		return nil, err
 	}
-	cmd := rt.command(ctx, "128m", "ERROR", class, append([]string{"--bootstrap-server", strings.Join(c.Brokers(), ",")}, args...)...)
+	return rt.command(ctx, "128m", "ERROR", class, args...), nil
+}
+
+// Tool runs one of Kafka's command line classes and returns what it prints, such
+// as org.apache.kafka.tools.TransactionsCommand; --bootstrap-server is added.
+func (c *Cluster) Tool(ctx context.Context, class string, args ...string) ([]byte, error) {
+	cmd, err := Command(ctx, class, append([]string{"--bootstrap-server", strings.Join(c.Brokers(), ",")}, args...)...)
+	if err != nil {
+		return nil, err
+	}
 	out, err := cmd.Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
