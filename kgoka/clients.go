@@ -85,7 +85,9 @@ func (m *membership) live(ctx context.Context) error {
 			return err
 		case s = <-c.next:
 		}
+		stop := m.fencing(ctx)
 		err := s.setup(ctx)
+		stop()
 		if err == nil && !s.ended() {
 			m.p.serve(s)
 			err = c.consume(ctx, s)
@@ -157,6 +159,7 @@ func (c *clients) assigned(_ context.Context, cl *kgo.Client, m map[string][]int
 	c.joined = cl
 	for _, nums := range m {
 		if len(nums) > 0 {
+			c.settle(c.ctx, m)
 			return // fetched follows
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -20,6 +21,7 @@ type membership struct {
 	topics []string
 	ids    map[string]kadm.TopicID // of topics, from the first look on
 	member string                  // the last member ID that the broker gave, "" for none yet
+	warned atomic.Bool             // that the dead cannot be fenced
 }
 
 // heartbeat is how often a member asks how the group is, and so how late it may
