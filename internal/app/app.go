@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/orderlog/orderlog/internal/devbroker"
 	"github.com/orderlog/orderlog/internal/folder"
+	"github.com/orderlog/orderlog/internal/probe"
 	"github.com/orderlog/orderlog/internal/topicplan"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors"
@@ -31,7 +33,7 @@ type App struct {
 	stops  []func() error // last in, first out
 	serde  *schemas.Serde
 	client []kgo.Opt
-	parts  int32 // partitions that the topics have
+	npart  int32 // partitions that the topics have
 	procs  map[string]*kgoka.Processor
 	broker *devbroker.Broker // nil unless embedded
 	addr   Addresses
@@ -46,6 +48,7 @@ type Addresses struct {
 	Brokers  []string `json:"brokers"`
 	Registry string   `json:"registry"`
 	Embedded bool     `json:"embedded"`
+	HTTP     string   `json:"http,omitempty"` // of the probes
 }
 
 // New checks the configuration; nothing is started.
@@ -59,7 +62,7 @@ func New(cfg Config) (*App, error) {
 // Start returns when every processor has its partitions, has recovered its
 // tables and consumes. On an error, what was started is stopped again.
 func (a *App) Start(ctx context.Context) error {
-	return a.steps(ctx, a.connect, a.prepare, a.run, a.waitReady)
+	return a.steps(ctx, a.probes, a.connect, a.prepare, a.run, a.waitReady)
 }
 
 // StartPlatform starts what the processors stand on, and no processor.
@@ -127,10 +130,52 @@ func (a *App) Stats() map[string]kgoka.Stats {
 	return out
 }
 
+// Recovery says how many rows of the tables needed here have been read back from
+// their logs, and how many are left.
+func (a *App) Recovery() (done, left int64) {
+	for _, s := range a.Stats() {
+		for _, t := range s.Tables {
+			if t.Role == kgoka.RoleActive {
+				done += t.Records
+				left += max(0, t.End-t.Offset-1)
+			}
+		}
+	}
+	return done, left
+}
+
 func (a *App) onStop(f func() error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.stops = append(a.stops, f)
+}
+
+// probes answer from the beginning: a process that starts lives, and is not ready.
+func (a *App) probes(context.Context) error {
+	if a.cfg.HTTP == "" {
+		return nil
+	}
+	listen := a.cfg.Listen
+	if listen == nil {
+		listen = net.Listen
+	}
+	s, err := probe.Listen(listen, a.cfg.HTTP, a.parts)
+	if err != nil {
+		return err
+	}
+	a.addr.HTTP = s.Addr().String()
+	a.onStop(s.Close)
+	return nil
+}
+
+func (a *App) parts() map[string]probe.Part {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	parts := make(map[string]probe.Part, len(a.procs))
+	for name, p := range a.procs {
+		parts[name] = p
+	}
+	return parts
 }
 
 func (a *App) connect(ctx context.Context) error {
@@ -153,7 +198,7 @@ func (a *App) connect(ctx context.Context) error {
 		at.Brokers, at.Registry = []string{b.Addr()}, b.RegistryURL()
 	}
 	a.client, a.registry = at.ClientOpts(), at.Registry
-	a.addr = Addresses{Brokers: at.Brokers, Registry: withoutUser(at.Registry), Embedded: a.broker != nil}
+	a.addr.Brokers, a.addr.Registry, a.addr.Embedded = at.Brokers, withoutUser(at.Registry), a.broker != nil
 	return nil
 }
 
@@ -207,12 +252,12 @@ func (a *App) topics(ctx context.Context, adm *kadm.Client) error {
 	if err != nil {
 		return err
 	}
-	a.parts = found[0].Partitions
+	a.npart = found[0].Partitions
 	return nil
 }
 
 func (a *App) run(ctx context.Context) error {
-	env := graph.Env{Namespace: a.cfg.Namespace, Partitions: int(a.parts), Serde: a.serde, Log: a.cfg.Log, BeforeDecide: a.cfg.BeforeDecide}
+	env := graph.Env{Namespace: a.cfg.Namespace, Partitions: int(a.npart), Serde: a.serde, Log: a.cfg.Log, BeforeDecide: a.cfg.BeforeDecide}
 	for _, r := range processors.All(a.cfg.Rules) {
 		if !a.wanted(r.Name()) {
 			continue
@@ -236,7 +281,7 @@ func (a *App) wanted(name string) bool {
 func (a *App) runtime(group string) kgoka.Config {
 	return kgoka.Config{
 		Brokers: a.addr.Brokers, ClientOpts: a.client,
-		Instance: a.cfg.Instance, Dir: a.folder("tables"), Origins: true,
+		Instance: a.cfg.Instance, Dir: a.folder("tables"), Origins: true, Standby: a.cfg.Standby,
 		Coalesce: group != topics.Prefixed(a.cfg.Namespace, "order"), // every transition stays in the order log
 		Log:      a.cfg.Log,
 	}

@@ -31,6 +31,8 @@ type Config struct {
 	Namespace          string   // prefix of topics, groups and transactional IDs
 	Instance           string   // stable name of this process among those of a group; "0" if empty
 	Dir                string   // data folder; "": everything in memory
+	Standby            bool     // keep warm tables for partitions that other instances have
+	HTTP               string   // where /livez, /readyz and /metrics are served; "": nowhere
 	Sync               bool     // embedded broker: fsync every write
 	Port, RegistryPort int      // of the embedded broker; 0: those of last time, else free ones
 

@@ -14,6 +14,8 @@ func newRun(s *session) *cobra.Command {
 	var cfg struct {
 		data     string
 		instance string
+		http     string
+		standby  bool
 		rules    processors.Config
 	}
 	names := app.Names()
@@ -24,7 +26,7 @@ func newRun(s *session) *cobra.Command {
 			strings.Join(names, ", ") + ". The topics must be there: see `orderlog topics apply`.",
 		Args:      cobra.ArbitraryArgs,
 		ValidArgs: append(slices.Clone(names), "all"),
-		Example:   example("orderlog run all --data /var/lib/orderlog", "orderlog run order voucher --instance b"),
+		Example:   example("orderlog run all --data /var/lib/orderlog", "orderlog run order voucher --instance b --standby --http :8080"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return hinted(usagef("%s needs PROCESSOR", cmd.CommandPath()), "one or more of %s, or all", strings.Join(names, ", "))
@@ -40,7 +42,7 @@ func newRun(s *session) *cobra.Command {
 				}
 				c.Processors = append(c.Processors, a)
 			}
-			c.Dir, c.Instance, c.Rules = cfg.data, cfg.instance, cfg.rules
+			c.Dir, c.Instance, c.HTTP, c.Standby, c.Rules = cfg.data, cfg.instance, cfg.http, cfg.standby, cfg.rules
 			note := "tables in memory"
 			if cfg.data != "" {
 				note = "tables in " + cfg.data
@@ -51,7 +53,9 @@ func newRun(s *session) *cobra.Command {
 	fs := cmd.Flags()
 	fs.StringVar(&cfg.data, "data", "", "`FOLDER` for local tables; without it they are in memory")
 	fs.StringVar(&cfg.instance, "instance", "0", "stable `NAME` of this process among those that run the same processors")
+	fs.BoolVar(&cfg.standby, "standby", false, "keep warm tables for partitions that other instances have: taking over needs no recovery")
+	httpFlag(fs, &cfg.http)
 	ruleFlags(fs, &cfg.rules)
-	settable(cmd, "data", "instance", "series", "opening-credit")
+	settable(cmd, "data", "instance", "standby", "http", "series", "opening-credit")
 	return cmd
 }

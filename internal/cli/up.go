@@ -8,6 +8,7 @@ import (
 	"io"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -23,6 +24,10 @@ func ruleFlags(fs *pflag.FlagSet, r *processors.Config) {
 	fs.Var(newMoney(&r.OpeningLimit, 100_000), "opening-credit", "credit of a customer who is new, `AMOUNT`")
 }
 
+func httpFlag(fs *pflag.FlagSet, address *string) {
+	fs.StringVar(address, "http", "", "`ADDRESS` for /livez, /readyz and /metrics, HOST:PORT or :PORT; without it there are none")
+}
+
 // appConfig is what every command that runs processors starts from.
 func (s *session) appConfig() app.Config {
 	return app.Config{Namespace: s.set.namespace, Listen: s.env.Listen, Dial: s.env.Dial, Log: s.log}
@@ -35,6 +40,7 @@ func newUp(s *session) *cobra.Command {
 		registry   int
 		partitions int32
 		sync       bool
+		http       string
 		rules      processors.Config
 	}
 	cmd := &cobra.Command{
@@ -51,7 +57,7 @@ data folder holds everything: starting again goes on where it stopped.`,
 				return err
 			}
 			c := s.appConfig()
-			c.Dir, c.Port, c.RegistryPort, c.Partitions, c.Sync, c.Rules = cfg.data, cfg.port, cfg.registry, cfg.partitions, cfg.sync, cfg.rules
+			c.Dir, c.Port, c.RegistryPort, c.Partitions, c.Sync, c.HTTP, c.Rules = cfg.data, cfg.port, cfg.registry, cfg.partitions, cfg.sync, cfg.http, cfg.rules
 			return s.keepRunning(cmd.Context(), c, "data in "+cfg.data)
 		},
 	}
@@ -61,8 +67,9 @@ data folder holds everything: starting again goes on where it stopped.`,
 	fs.IntVar(&cfg.registry, "registry-port", 8081, "registry's `PORT`, 0 for a free one")
 	fs.Int32Var(&cfg.partitions, "partitions", 4, "partitions of the topics that are made, `N`")
 	fs.BoolVar(&cfg.sync, "sync", false, "write every batch through to the disk: slower, survives a power cut")
+	httpFlag(fs, &cfg.http)
 	ruleFlags(fs, &cfg.rules)
-	settable(cmd, "data", "port", "registry-port", "partitions", "sync", "series", "opening-credit")
+	settable(cmd, "data", "port", "registry-port", "partitions", "sync", "http", "series", "opening-credit")
 	return cmd
 }
 
@@ -82,7 +89,10 @@ func (s *session) keepRunning(ctx context.Context, cfg app.Config, note string) 
 	if err != nil {
 		return &usageError{err}
 	}
-	if err := a.Start(ctx); err != nil {
+	shown := s.showRecovery(a)
+	err = a.Start(ctx)
+	shown()
+	if err != nil {
 		return startHint(err, cfg)
 	}
 	if err := s.show(a.Addresses(), func(w io.Writer) error { return s.welcome(w, a.Addresses(), note) }); err != nil {
@@ -99,6 +109,36 @@ func (s *session) keepRunning(ctx context.Context, cfg app.Config, note string) 
 		}
 		return errors.Join(err, stopped)
 	}
+}
+
+// showRecovery shows how far tables have been read back, where that takes long.
+// What it returns ends it.
+func (s *session) showRecovery(a *app.App) func() {
+	const enough = 10_000 // rows that are worth a bar
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var b *bar
+		for tick := time.Tick(200 * time.Millisecond); ; {
+			select {
+			case <-ctx.Done():
+				if b != nil {
+					b.end()
+				}
+				return
+			case <-tick:
+			}
+			have, left := a.Recovery()
+			if b == nil && left >= enough {
+				b = s.bar("reading tables back", have+left)
+			}
+			if b != nil {
+				b.at(have, have+left)
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
 }
 
 func startHint(err error, cfg app.Config) error {
@@ -122,6 +162,9 @@ func (s *session) welcome(w io.Writer, at app.Addresses, note string) error {
 	}
 	if s.set.namespace != "" {
 		flags += " --namespace " + s.set.namespace
+	}
+	if at.HTTP != "" {
+		note += "\n  probes    http://" + at.HTTP + "/readyz /livez /metrics"
 	}
 	st := s.outStyle()
 	_, err := fmt.Fprintf(w, `%s

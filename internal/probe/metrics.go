@@ -1,0 +1,76 @@
+package probe
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/orderlog/orderlog/kgoka"
+)
+
+var (
+	consumed = counter("records_consumed_total", "Records consumed and committed, the skipped ones among them.")
+	produced = counter("records_produced_total", "Records produced and committed, changelogs included.")
+	skipped  = counter("records_skipped_total", "Records that their row had seen already.")
+	txns     = counter("transactions_total", "Transactions committed.")
+	aborts   = counter("transactions_aborted_total", "Transactions aborted and repeated.", "cause")
+	rebuilds = counter("clients_rebuilt_total", "Times the clients were made anew: fenced, or an outcome unknown.")
+
+	tableOffset     = table("table_offset", "Offset of the last changelog record that a local table stands for.")
+	tableEnd        = table("table_end_offset", "End of the changelog, as last seen.")
+	tableRecovering = table("table_recovering", "1 while a table must read more of its changelog before it can be used.")
+	tableRead       = table("table_records_read", "Changelog records read since the table was opened.")
+	tableLeft       = table("table_recovery_seconds_left", "Seconds until a table has read its changelog, at the rate of now; 0 if there is none to read or no rate yet.")
+)
+
+func counter(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("orderlog_"+name, help, append([]string{"processor"}, labels...), nil)
+}
+
+func table(name, help string) *prometheus.Desc {
+	return counter(name, help, "table", "partition", "role")
+}
+
+// collector reads the parts' counters when it is asked.
+type collector struct{ parts func() map[string]Part }
+
+func (collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{consumed, produced, skipped, txns, aborts, rebuilds, tableOffset, tableEnd, tableRecovering, tableRead, tableLeft} {
+		ch <- d
+	}
+}
+
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	for name, p := range c.parts() {
+		s := p.Stats()
+		count := func(d *prometheus.Desc, n int64, labels ...string) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), append([]string{name}, labels...)...)
+		}
+		count(consumed, s.In)
+		count(produced, s.Out)
+		count(skipped, s.Skipped)
+		count(txns, s.Transactions)
+		count(rebuilds, s.Rebuilds)
+		for cause, n := range s.Aborts {
+			count(aborts, n, cause)
+		}
+		for _, t := range s.Tables {
+			collectTable(ch, name, t)
+		}
+	}
+}
+
+func collectTable(ch chan<- prometheus.Metric, name string, t kgoka.TableStats) {
+	gauge := func(d *prometheus.Desc, v float64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, name, t.Topic, strconv.Itoa(int(t.Partition)), string(t.Role))
+	}
+	gauge(tableOffset, float64(t.Offset))
+	gauge(tableEnd, float64(t.End))
+	gauge(tableRead, float64(t.Records))
+	gauge(tableLeft, t.Left.Seconds())
+	recovering := 0.0
+	if t.Recovering {
+		recovering = 1
+	}
+	gauge(tableRecovering, recovering)
+}
