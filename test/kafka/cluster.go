@@ -4,7 +4,7 @@
 //
 // ORDERLOG_TEST_KAFKA=1 has the tests that need it run; the others of a package
 // may ask Wanted. ORDERLOG_TEST_BROKERS=host:port,... has them use brokers that
-// are there already.
+// are there already, for tests only: topics and groups of common names are deleted.
 package kafka
 
 import (
