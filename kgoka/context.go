@@ -11,7 +11,7 @@ import (
 )
 
 // Context is what a callback of a Processor gets. It is good until the callback
-// returns. Slices given to it belong to it from then on.
+// returns. Values given to it belong to it from then on; headers are copied.
 type Context interface {
 	goka.Context
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 
 	"github.com/lovoo/goka"
@@ -59,7 +60,7 @@ func (s *shop) put(topic string, key, value []byte, hs []kgo.RecordHeader) {
 		s.b.Fatalf("dead letter: %s", event.Header(&kgo.Record{Headers: hs}, HeaderError))
 	}
 	if len(s.takes[topic]) > 0 {
-		s.queue = append(s.queue, &kgo.Record{Topic: topic, Key: key, Value: value, Headers: hs})
+		s.queue = append(s.queue, &kgo.Record{Topic: topic, Key: key, Value: value, Headers: slices.Clone(hs)})
 	}
 }
 

@@ -30,11 +30,20 @@ type handler[S any] struct {
 	names map[string]string // catalogue topic -> name on the cluster
 	from  string            // ce_source of what it writes
 
-	parked sync.Map // causes of dead letters that were logged
+	spare  sync.Pool // of *scratch[S]
+	parked sync.Map  // causes of dead letters that were logged
+}
+
+// scratch is what is needed while one record is handled, and then again.
+type scratch[S any] struct {
+	row, next S
+	headers   []kgo.RecordHeader
+	values    [][]byte
 }
 
 func newHandler[S any](p flow.Processor[S], env Env) *handler[S] {
 	h := &handler[S]{env: env, p: p, table: p.Name + "-table", names: map[string]string{}, from: event.DefaultSource + "/" + p.Name}
+	h.spare.New = func() any { return new(scratch[S]) }
 	h.zero, _ = env.Serde.Encode(nil, h.table, new(S)) // an error here is every row's error, and reported there
 	for _, t := range append([]string{topics.DeadLetter}, p.Outputs...) {
 		h.names[t] = topics.Prefixed(env.Namespace, t)
@@ -54,21 +63,25 @@ func (h *handler[S]) handle(c kgoka.Context, in topics.Topic) {
 		h.park(c, rec, cause(err), err.Error(), "")
 		return
 	}
+	sc := h.spare.Get().(*scratch[S])
+	defer h.spare.Put(sc)
 	old := c.Row()
 	var row S
 	if old != nil {
-		err := h.waiting(c, h.table, func(ctx context.Context) error { return h.env.Serde.DecodeInto(ctx, h.table, old, &row) })
+		err := h.waiting(c, h.table, func(ctx context.Context) error { return h.env.Serde.DecodeInto(ctx, h.table, old, &sc.row) })
 		if err != nil {
 			c.Fail(fmt.Errorf("row %q of %s: %w", m.Key, h.table, err)) // our own table: not for a dead letter
 			return
 		}
+		row = sc.row
 	}
 	next, outs, p := h.decide(row, m)
 	if p != nil {
 		h.park(c, rec, "panic", fmt.Sprint(p.value), p.stack)
 		return
 	}
-	if err := h.write(c, rec, old, next, m, outs); err != nil {
+	sc.next = next
+	if err := h.write(c, rec, old, sc, m, outs); err != nil {
 		h.park(c, rec, "unencodable", err.Error(), "")
 	}
 }
@@ -149,44 +162,42 @@ func (h *handler[S]) decide(row S, m flow.Message) (next S, outs []flow.Message,
 
 // write encodes everything first, so that a record which cannot be written
 // leaves nothing behind but its dead letter.
-func (h *handler[S]) write(c kgoka.Context, rec *kgo.Record, old []byte, next S, m flow.Message, outs []flow.Message) error {
-	row, err := h.env.Serde.Encode(nil, h.table, &next)
+func (h *handler[S]) write(c kgoka.Context, rec *kgo.Record, old []byte, sc *scratch[S], m flow.Message, outs []flow.Message) error {
+	row, err := h.env.Serde.Encode(nil, h.table, &sc.next)
 	if err != nil {
 		return err
 	}
-	type out struct {
-		topic, key string
-		value      []byte
-		headers    []kgo.RecordHeader
-	}
-	encoded := make([]out, 0, len(outs))
+	sc.values = sc.values[:0]
 	for _, o := range outs {
-		if r, ok := o.Body.(*flow.Refusal); ok {
-			h.park(c, rec, "refused", r.Reason, "")
-			continue
+		var v []byte
+		if _, refusal := o.Body.(*flow.Refusal); !refusal {
+			if v, err = h.env.Serde.Encode(nil, o.Topic, o.Body); err != nil {
+				return fmt.Errorf("%s for %s: %w", o.Type, o.Topic, err)
+			}
 		}
-		v, err := h.env.Serde.Encode(nil, o.Topic, o.Body)
-		if err != nil {
-			return fmt.Errorf("%s for %s: %w", o.Type, o.Topic, err)
-		}
-		encoded = append(encoded, out{h.names[o.Topic], o.Key, v, h.headers(o)})
+		sc.values = append(sc.values, v)
 	}
 	if old == nil {
 		old = h.zero
 	}
 	if !bytes.Equal(row, old) {
-		rm := flow.Message{ID: flow.NewID("evt", m.At, m.ID, -1), Type: h.p.RowType(next), At: m.At, Correlation: m.Correlation, Causation: m.ID}
-		c.SetRow(row, h.headers(rm))
+		rm := flow.Message{ID: flow.NewID("evt", m.At, m.ID, -1), Type: h.p.RowType(sc.next), At: m.At, Correlation: m.Correlation, Causation: m.ID}
+		c.SetRow(row, h.headers(sc, rm))
 	}
-	for _, o := range encoded {
-		c.EmitRecord(o.topic, o.key, o.value, o.headers)
+	for i, o := range outs {
+		if r, refusal := o.Body.(*flow.Refusal); refusal {
+			h.park(c, rec, "refused", r.Reason, "")
+			continue
+		}
+		c.EmitRecord(h.names[o.Topic], o.Key, sc.values[i], h.headers(sc, o))
 	}
 	return nil
 }
 
-// headers has room for those that kgoka adds. Every header costs each reader an
+// headers are good until the next ones. Every header costs each reader an
 // allocation, so records between processors go without the content type: Avro
 // is what a record is unless it says otherwise.
-func (h *handler[S]) headers(m flow.Message) []kgo.RecordHeader {
-	return event.Append(make([]kgo.RecordHeader, 0, 10), h.from, "", m)
+func (h *handler[S]) headers(sc *scratch[S], m flow.Message) []kgo.RecordHeader {
+	sc.headers = event.Append(sc.headers[:0], h.from, "", m)
+	return sc.headers
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -43,7 +44,7 @@ func (f *fake) Row() []byte                             { return f.row }
 func (f *fake) SetRow(row []byte, _ []kgo.RecordHeader) { f.row = row }
 func (f *fake) Fail(err error)                          { panic(failed{err}) }
 func (f *fake) EmitRecord(topic, key string, value []byte, hs []kgo.RecordHeader) {
-	f.sent[topic] = append(f.sent[topic], &kgo.Record{Key: []byte(key), Value: value, Headers: hs})
+	f.sent[topic] = append(f.sent[topic], &kgo.Record{Key: []byte(key), Value: value, Headers: slices.Clone(hs)})
 }
 
 func topic(t *testing.T, name string) topics.Topic {
