@@ -5,6 +5,7 @@
 package faults
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -32,6 +33,10 @@ type fault struct {
 	name       string
 	one, three when // on one node, on three
 
+	// transaction is the instances' transaction timeout; 0 is the usual one. A long
+	// one is for whom nobody shall wait.
+	transaction time.Duration
+
 	// hit is the fault: it happens while records flow, and returns when it is over.
 	hit func(*scene)
 
@@ -53,6 +58,7 @@ func TestFaults(t *testing.T) {
 				if due == always || due == longOnly && *long {
 					t.Run(strings.ReplaceAll(f.name, " ", "-"), func(t *testing.T) {
 						s := newScene(t, k, fmt.Sprintf("f%d", i), *seed+uint64(i), *long)
+						s.transaction = cmp.Or(f.transaction, transact)
 						defer func() { table.add(s, f) }()
 						f.run(s)
 					})

@@ -68,7 +68,7 @@ type scene struct {
 
 func newScene(t *testing.T, k *stage, name string, seed uint64, long bool) *scene {
 	t.Helper()
-	s := &scene{T: t, stage: k, name: name, dir: t.TempDir(), rnd: rand.New(rand.NewPCG(seed, 0)), long: long, transaction: transact}
+	s := &scene{T: t, stage: k, name: name, dir: t.TempDir(), rnd: rand.New(rand.NewPCG(seed, 0)), long: long}
 	_, err := k.adm.CreateTopics(t.Context(), nparts, -1, nil, s.topic("in"), s.topic("mid"), s.topic("out"))
 	must(t, err)
 	s.until("the topics have leaders", func() any { return nil }, func() bool {
@@ -286,7 +286,7 @@ func (s *scene) check() {
 			}
 		}
 	}
-	if d := s.settled(); d > s.transaction+2*sweep {
+	if d := s.settled(); d > transact {
 		s.Errorf("transactions were open for %v after a stop in order", d)
 	}
 	s.noTransaction()

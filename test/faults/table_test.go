@@ -25,14 +25,16 @@ var faults = []fault{
 			s.flowing()
 		}
 	}},
-	{name: "instance killed in a transaction", one: always, three: longOnly, hit: func(s *scene) {
+	{name: "instance killed in a transaction", one: always, three: longOnly, transaction: time.Minute, hit: func(s *scene) {
 		for range s.times(1, 5) {
 			i := s.hang(time.Hour)
 			s.strikes(i.here())
 			begun := time.Now()
 			i.kill()
 			s.flowing()
-			s.note("taken over in %s ms", millis(time.Since(begun)))
+			if took := time.Since(begun); took > s.transaction/2 {
+				s.Errorf("the survivors went on after %v: they waited for the dead one's transaction to time out", took)
+			}
 			must(s, i.start())
 			s.shared()
 		}
@@ -48,7 +50,7 @@ var faults = []fault{
 			}
 		}
 	}},
-	{name: "instance frozen", one: always, three: always, hit: func(s *scene) {
+	{name: "instance frozen", one: always, three: always, transaction: time.Minute, hit: func(s *scene) {
 		i := s.hang(2 * time.Second) // so that it wakes up in the middle of a transaction
 		before := i.tally()
 		s.strikes(i.here())
@@ -107,6 +109,21 @@ var faults = []fault{
 			s.strikes(i.here())
 			s.back(i)
 			s.flowing()
+		}
+	}},
+	{name: "rebalance under a long callback", one: always, three: longOnly, transaction: time.Minute, hit: func(s *scene) {
+		for range s.times(1, 5) {
+			i := s.hang(3 * session) // longer than a rebalance waits for a member
+			before := i.tally()
+			s.strikes(i.here())
+			other := s.instance("other")
+			must(s, other.start())
+			s.flowing()
+			must(s, other.stop(patience))
+			s.back(i)
+			if now := i.tally(); now.aborts == before.aborts {
+				s.Error("the transaction of a member that had lost its partitions was not aborted")
+			}
 		}
 	}},
 	{name: "all instances killed in a transaction", one: always, three: longOnly, alone: stuckTransaction},
