@@ -71,7 +71,7 @@ func (m *membership) live(ctx context.Context) error {
 	c := &clients{membership: m, ctx: ctx, next: make(chan *session, 1), stuck: make(chan error, 1)}
 	defer c.close()
 	if err := c.connect(ctx); err != nil {
-		if passing(err) {
+		if passing(err) || fenced(err) { // two that ask at once for one ID: a survivor, and who it took for dead
 			return doubt{err}
 		}
 		return err

@@ -107,20 +107,29 @@ func TestFaults(t *testing.T) {
 	run("rebalance in progress", kmsg.TxnOffsetCommit, kerr.RebalanceInProgress, 2, aborted("REBALANCE_IN_PROGRESS"))
 	run("concurrent transactions", kmsg.TxnOffsetCommit, kerr.ConcurrentTransactions, 3, any)
 	run("coordinator loading", kmsg.TxnOffsetCommit, kerr.CoordinatorLoadInProgress, 3, any)
+	run("coordinator moved", kmsg.TxnOffsetCommit, kerr.NotCoordinator, 3, any)
+	run("coordinator away", kmsg.TxnOffsetCommit, kerr.CoordinatorNotAvailable, 3, any)
+	run("instance fenced on offsets", kmsg.TxnOffsetCommit, kerr.FencedInstanceID, 1, aborted("FENCED_INSTANCE_ID"))
 	run("fenced on offsets", kmsg.TxnOffsetCommit, kerr.ProducerFenced, 1, aborted("PRODUCER_FENCED"))
 	run("epoch on offsets", kmsg.TxnOffsetCommit, kerr.InvalidProducerEpoch, 1, aborted("INVALID_PRODUCER_EPOCH"))
 	run("fenced on produce", kmsg.Produce, kerr.ProducerFenced, 1, aborted("PRODUCER_FENCED"))
 	run("epoch on produce", kmsg.Produce, kerr.InvalidProducerEpoch, 1, aborted("INVALID_PRODUCER_EPOCH"))
 	run("no leader on produce", kmsg.Produce, kerr.NotLeaderForPartition, 3, any)
 	run("transaction state on produce", kmsg.Produce, kerr.InvalidTxnState, 1, aborted("INVALID_TXN_STATE"))
+	run("unknown producer on produce", kmsg.Produce, kerr.UnknownProducerID, 1, any)
+	run("sequence on produce", kmsg.Produce, kerr.OutOfOrderSequenceNumber, 1, any)
+	run("too few replicas on produce", kmsg.Produce, kerr.NotEnoughReplicas, 3, any)
 	run("abortable on produce", kmsg.Produce, kerr.TransactionAbortable, 1, aborted("TRANSACTION_ABORTABLE"))
-	for _, e := range []*kerr.Error{kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.UnknownServerError} {
+	for _, e := range []*kerr.Error{kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.InvalidTxnState, kerr.InvalidProducerIDMapping, kerr.UnknownServerError} {
 		run("end: "+e.Message, kmsg.EndTxn, e, 1, func(before, after Stats) string {
 			if after.Rebuilds == before.Rebuilds {
 				return "the clients were not made anew"
 			}
 			return ""
 		})
+	}
+	for _, e := range []*kerr.Error{kerr.NotCoordinator, kerr.CoordinatorNotAvailable, kerr.CoordinatorLoadInProgress, kerr.ConcurrentTransactions} {
+		run("end: "+e.Message, kmsg.EndTxn, e, 3, any)
 	}
 	t.Run("answer to end lost", func(t *testing.T) {
 		cut.armed.Store(1)
@@ -242,5 +251,20 @@ func TestCallbackError(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestFencedWhileStarting: a survivor ends what an instance had open, at the moment
+// when that is back and takes its transactional IDs over.
+func TestFencedWhileStarting(t *testing.T) {
+	b := newBed(t, "in", "out", "a-table")
+	b.feed("in", 0, 100, 7)
+	f := b.fake(t).Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TopLevel: true, Err: kerr.ProducerFenced, Count: 2})
+	p := start(t, b.config("a-1"), counting("a", "in", "out"))
+	b.caughtUp("a", "in")
+	p.mustEnd()
+	b.checkOnce(100, 7, "out", "a-table")
+	if f.Hits() != 2 {
+		t.Errorf("%d hits", f.Hits())
 	}
 }

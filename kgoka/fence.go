@@ -58,12 +58,19 @@ func (m *membership) fence(ctx context.Context) error {
 		if alive[instance] != "" {
 			continue
 		}
-		if err := m.takeOver(ctx, id); err != nil {
+		if err := m.takeOver(ctx, id); fenced(err) {
+			continue // another survivor was quicker
+		} else if err != nil {
 			return fmt.Errorf("ending the transaction of %q: %w", id, err)
 		}
 		m.p.cfg.Log.Info("ended the open transaction of an instance that is gone", "instance", instance, "transactional_id", id)
 	}
 	return nil
+}
+
+// fenced says whether err is about another one having taken a transactional ID.
+func fenced(err error) bool {
+	return errors.Is(err, kerr.ProducerFenced) || errors.Is(err, kerr.InvalidProducerEpoch)
 }
 
 // takeOver asks for a producer of its own under a transactional ID: the broker
