@@ -17,6 +17,7 @@ import (
 
 	"github.com/orderlog/orderlog/internal/topicplan"
 	"github.com/orderlog/orderlog/kgoka"
+	"github.com/orderlog/orderlog/topics"
 )
 
 // examineBrokers returns the brokers that the cluster counts as living.
@@ -174,10 +175,14 @@ type copies struct {
 	few, unsafe, unclean         []string // topics
 }
 
-// examineCopies looks at replicas of the topics named and of Kafka's own.
-func (s *session) examineCopies(ctx context.Context, adm *kadm.Client, f *findings, brokers int, names []string) {
+// examineCopies looks at the replicas of orderlog's topics and of Kafka's own.
+func (s *session) examineCopies(ctx context.Context, adm *kadm.Client, f *findings, brokers int) {
 	want := min(topicplan.Replicas, brokers)
-	details, err := adm.ListTopicsWithInternal(ctx, slices.Concat(names, internalTopics)...)
+	names := slices.Clone(internalTopics)
+	for _, t := range topics.All() {
+		names = append(names, s.name(t.Name))
+	}
+	details, err := adm.ListTopicsWithInternal(ctx, names...)
 	if err != nil {
 		f.fail("", "asking for replicas: %v", err)
 		return

@@ -26,7 +26,8 @@ func (s *session) examineKafka(ctx context.Context, f *findings) {
 	brokers := s.examineBrokers(ctx, cl, adm, f)
 	examineControllers(ctx, cl, f)
 	examineLimits(ctx, adm, f, brokers)
-	if missing := s.examineTopics(ctx, adm, f, len(brokers)); missing {
+	s.examineCopies(ctx, adm, f, len(brokers))
+	if missing := s.examineTopics(ctx, adm, f); missing {
 		return
 	}
 	s.examineGroups(ctx, f)
@@ -34,19 +35,12 @@ func (s *session) examineKafka(ctx context.Context, f *findings) {
 }
 
 // examineTopics says whether topics are missing, which makes the rest pointless.
-func (s *session) examineTopics(ctx context.Context, adm *kadm.Client, f *findings, brokers int) (missing bool) {
+func (s *session) examineTopics(ctx context.Context, adm *kadm.Client, f *findings) (missing bool) {
 	found, err := topicplan.Look(ctx, adm, s.set.namespace)
 	if err != nil {
 		f.fail("", "%v", err)
 		return true
 	}
-	var there []string
-	for _, t := range found {
-		if t.Exists {
-			there = append(there, t.FullName)
-		}
-	}
-	s.examineCopies(ctx, adm, f, brokers, there)
 	changes, err := topicplan.Plan(ctx, adm, s.set.namespace, 0, 0)
 	if err != nil {
 		f.fail("", "%v", err)

@@ -13,7 +13,7 @@ import (
 )
 
 // Apply makes the changes that are not blocked and waits until every partition
-// of the topics concerned has a leader. What is blocked, and what the broker
+// of the topics concerned has a leader that answers for it. What is blocked, and what the broker
 // refuses, is in the error; the rest is done all the same. Doing it again does
 // no harm.
 func Apply(ctx context.Context, adm *kadm.Client, changes []Change) error {
@@ -114,7 +114,11 @@ func waitForLeaders(ctx context.Context, adm *kadm.Client, expect map[string]int
 		var missing string
 		if err == nil {
 			if missing = leaderless(details, names, expect); missing == "" {
-				return nil
+				// One broker says so; the leaders must know it, too.
+				ends, e := adm.ListEndOffsets(uncached(ctx), names...)
+				if err = errors.Join(e, ends.Error()); err == nil {
+					return nil
+				}
 			}
 		}
 		select {

@@ -5,10 +5,12 @@ package topicplan
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -225,8 +227,27 @@ type Found struct {
 	Settings   map[string]string
 }
 
+// settle is how long Look waits for brokers that do not agree yet about topics
+// that were just made, or that are changing leaders.
+const settle = 15 * time.Second
+
 // Look reads the state of every topic of the catalogue.
 func Look(ctx context.Context, adm *kadm.Client, namespace string) ([]Found, error) {
+	deadline := time.Now().Add(settle)
+	for {
+		found, err := look(ctx, adm, namespace)
+		if err == nil || !kerr.IsRetriable(err) || time.Now().After(deadline) {
+			return found, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(err, ctx.Err())
+		case <-time.After(leaderPoll):
+		}
+	}
+}
+
+func look(ctx context.Context, adm *kadm.Client, namespace string) ([]Found, error) {
 	var found []Found
 	var names []string
 	for _, t := range topics.All() {

@@ -324,6 +324,42 @@ func TestApplyWaitsForLeaders(t *testing.T) {
 	}
 }
 
+// Brokers learn of a topic one after the other: a leader that does not know yet
+// that it is one is asked again, and so is who lists.
+func TestLeadersThatDoNotKnowYet(t *testing.T) {
+	c := start(t)
+	changes := c.plan(1)
+	ignorant := 0
+	c.ControlKey(int16(kmsg.ListOffsets), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if ignorant == 0 {
+			return nil, nil, false
+		}
+		ignorant--
+		resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
+		for _, rt := range req.(*kmsg.ListOffsetsRequest).Topics {
+			st := kmsg.NewListOffsetsResponseTopic()
+			st.Topic = rt.Topic
+			for _, rp := range rt.Partitions {
+				sp := kmsg.NewListOffsetsResponseTopicPartition()
+				sp.Partition, sp.ErrorCode = rp.Partition, kerr.UnknownTopicOrPartition.Code
+				st.Partitions = append(st.Partitions, sp)
+			}
+			resp.Topics = append(resp.Topics, st)
+		}
+		return resp, nil, true
+	})
+	const times = 20 // more often than the client asks again by itself
+	ignorant = times
+	if err := topicplan.Apply(t.Context(), c.adm, changes); err != nil || ignorant > 0 {
+		t.Errorf("Apply: %v, and %d times a leader would not have known", err, ignorant)
+	}
+	ignorant = times
+	if found, err := topicplan.Look(t.Context(), c.adm, ns); err != nil || ignorant > 0 || len(found) != len(topics.All()) {
+		t.Errorf("Look: %d topics, %v, and %d times a leader would not have known", len(found), err, ignorant)
+	}
+}
+
 func TestApplyEndsWithItsContext(t *testing.T) {
 	c := start(t)
 	changes := c.plan(1)
