@@ -23,12 +23,18 @@ func (r row) bytes() []byte {
 	return binary.BigEndian.AppendUint64(b, r.chain)
 }
 
+// wide is the row as tables have it: so wide that tables write to the disk while
+// they are worked on, and not only at the end.
+func (r row) wide() []byte { return append(r.bytes(), make([]byte, wideBy)...) }
+
+const wideBy = 4 << 10
+
 // parseRow takes nothing for an empty row, and what is no row for one that fits nowhere.
 func parseRow(b []byte) row {
 	switch len(b) {
 	case 0:
 		return row{}
-	case 24:
+	case 24, 24 + wideBy:
 		return row{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint64(b[16:])}
 	}
 	return row{count: 1 << 63}

@@ -119,7 +119,7 @@ func (j job) hop(group, in, out string) *goka.GroupGraph {
 			c := kgoka.From(ctx)
 			m := parseMessage(msg.([]byte))
 			m.row = parseRow(c.Row()).add(m.number)
-			c.SetRow(m.row.bytes(), nil)
+			c.SetRow(m.row.wide(), nil)
 			c.EmitRecord(j.topic(out), c.Key(), m.bytes(), nil)
 			if m.hang {
 				j.hang()
@@ -200,7 +200,7 @@ func dump(p *kgoka.Processor) map[string][]byte {
 		if row, err := p.Get(keyOf(k)); err != nil {
 			rows[keyOf(k)] = []byte(err.Error()) // is no row, and will be shown as wrong
 		} else if row != nil {
-			rows[keyOf(k)] = row
+			rows[keyOf(k)] = parseRow(row).bytes()
 		}
 	}
 	return rows
