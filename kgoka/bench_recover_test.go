@@ -28,19 +28,24 @@ func BenchmarkRecover(b *testing.B) {
 		b.Run(kind, func(b *testing.B) {
 			cfg := bd.config("a-1")
 			cfg.Log = slog.New(slog.DiscardHandler)
-			if kind == "disk" {
-				cfg.Dir = b.TempDir()
-			}
 			idle := func() *goka.GroupGraph {
 				return goka.DefineGroup("a", goka.Persist(Bytes{}), goka.Input("in", Bytes{}, func(goka.Context, any) {}))
 			}
 			for b.Loop() {
+				if kind == "disk" {
+					cfg.Dir = b.TempDir()
+				}
+				c0 := cpu()
 				bare := bd.readBare(n)
+				c1 := cpu()
 				began := time.Now()
 				p := start(b, cfg, idle())
 				p.waitFor(5 * time.Minute)
 				took := time.Since(began)
+				c2 := cpu()
 				p.mustEnd()
+				b.ReportMetric((c1-c0)/float64(n)*1e6, "bare-cpu-µs/row")
+				b.ReportMetric((c2-c1)/float64(n)*1e6, "cpu-µs/row")
 				b.ReportMetric(float64(n)/bare.Seconds(), "bare-rows/s")
 				b.ReportMetric(float64(n)/took.Seconds(), "rows/s")
 				b.ReportMetric(bare.Seconds()/took.Seconds(), "ratio")

@@ -1,21 +1,22 @@
 package kgoka
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -23,8 +24,11 @@ import (
 // its own: the changelog is one. A batch holds a partition's rows and the offset
 // that they stand for, so whatever of it a crash leaves fits together.
 type disk struct {
-	dir string
-	db  *pebble.DB
+	dir   string
+	db    *pebble.DB
+	opts  *pebble.Options
+	fs    vfs.FS
+	files atomic.Int64
 
 	lost context.Context // ends with the first error in the background: disk full, damage
 	lose context.CancelCauseFunc
@@ -49,9 +53,12 @@ func openDisk(dir, name string, fs vfs.FS) (*disk, error) {
 	if err := os.MkdirAll(d.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("opening local tables: %w", err)
 	}
+	if d.fs = fs; fs == nil {
+		d.fs = vfs.Default
+	}
 	o := &pebble.Options{
-		FormatMajorVersion: pebble.FormatNewest, Logger: quiet{d}, DisableWAL: true, FS: fs,
-		MemTableSize: 16 << 20, L0CompactionThreshold: 4, L0StopWritesThreshold: 24,
+		FormatMajorVersion: pebble.FormatNewest, Logger: quiet{d}, DisableWAL: true, FS: d.fs,
+		MemTableSize: 16 << 20, L0CompactionThreshold: 16, L0StopWritesThreshold: 24,
 		CompactionConcurrencyRange: func() (int, int) { return 1, 1 },
 	}
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
@@ -67,6 +74,7 @@ func openDisk(dir, name string, fs vfs.FS) (*disk, error) {
 		o.Levels[i].IndexBlockSize = 1 << 20
 	}
 	err := d.try(func() (err error) {
+		d.opts = o
 		d.db, err = pebble.Open(d.dir, o)
 		return err
 	})
@@ -122,7 +130,7 @@ func (d *disk) apply(b *pebble.Batch) error {
 	return d.try(func() error { return errors.Join(d.db.Apply(b, pebble.NoSync), b.Close()) })
 }
 
-// Keys: what is kept, the topic, 0, the partition; rows add their key.
+// Keys: the topic, 0, the partition, what is kept; rows add their key.
 const (
 	aboutMeta = 'm' // identity and end
 	aboutKeys = 'f' // end and filter, as of the last time it was closed
@@ -130,8 +138,8 @@ const (
 )
 
 func prefix(kind byte, at place) []byte {
-	b := append(append([]byte{kind}, at.topic...), 0)
-	return binary.BigEndian.AppendUint32(b, uint32(at.part))
+	b := binary.BigEndian.AppendUint32(append([]byte(at.topic), 0), uint32(at.part))
+	return append(b, kind)
 }
 
 // open returns the store of a partition. If that is damaged it can only be wiped.
@@ -161,10 +169,10 @@ func (d *disk) get(key []byte) ([]byte, error) {
 	return v, d.check(c.Close())
 }
 
-// upper is the first key after those that begin with p; p ends in a partition.
+// upper is the first key after those that begin with p, which ends in a kind.
 func upper(p []byte) []byte {
 	u := slices.Clone(p)
-	binary.BigEndian.PutUint32(u[len(u)-4:], binary.BigEndian.Uint32(u[len(u)-4:])+1)
+	u[len(u)-1]++
 	return u
 }
 
@@ -201,34 +209,64 @@ func (s *diskStore) get(key []byte) (row, error) {
 	return decodeRow(v)
 }
 
-// write puts rows and the offset that the store then stands for: all or nothing.
-func (s *diskStore) write(rows map[string]row, end int64) error {
+// write puts rows, by rising key, and the offset that the store then stands for:
+// all or nothing.
+// They become a file of the database at once, which is cheaper than a batch, which
+// would be sorted once more.
+func (s *diskStore) write(rows []keyed, end int64) error {
 	if s.d.lost.Err() != nil {
 		return context.Cause(s.d.lost)
 	}
-	b := s.d.db.NewBatch()
-	var buf []byte
-	for _, key := range slices.SortedFunc(maps.Keys(rows), strings.Compare) {
-		r, k := rows[key], len(s.prefix)+len(key)
-		if r.val == nil {
-			if err := b.Delete(append(append(buf[:0], s.prefix...), key...), nil); err != nil {
-				return err
-			}
-			continue
-		}
-		op := b.SetDeferred(k, r.size())
-		copy(op.Key[copy(op.Key, s.prefix):], key)
-		r.encode(op.Value[:0])
-		if err := op.Finish(); err != nil {
+	s.last = end
+	err := s.d.try(func() error {
+		name := s.d.fs.PathJoin(s.d.dir, fmt.Sprintf("rows-%d", s.d.files.Add(1)))
+		f, err := s.d.fs.Create(name, vfs.WriteCategoryUnspecified)
+		if err != nil {
 			return err
 		}
+		w := sstable.NewWriter(&file{File: f, Writer: bufio.NewWriterSize(f, 256<<10)}, s.d.opts.MakeWriterOptions(0, s.d.db.TableFormat()))
+		err = w.Set(s.meta, s.encodeMeta())
+		key, buf := slices.Clone(s.prefix), []byte(nil)
+		for _, k := range rows {
+			if err != nil {
+				break
+			}
+			key = append(key[:len(s.prefix)], k.key...)
+			if k.val == nil {
+				err = w.Delete(key)
+				continue
+			}
+			buf = k.encode(buf[:0])
+			err = w.Set(key, buf)
+		}
+		if err = errors.Join(err, w.Close()); err != nil {
+			return err
+		}
+		return s.d.db.Ingest(context.Background(), []string{name})
+	})
+	if err != nil && s.d.lost.Err() == nil {
+		s.d.fail(err)
+		return context.Cause(s.d.lost)
 	}
-	s.last = end
-	if err := b.Set(s.meta, s.encodeMeta(), nil); err != nil {
-		return err
-	}
-	return s.d.apply(b)
+	return err
 }
+
+// file is an objstorage.Writable that writes in larger pieces than Pebble's own.
+type file struct {
+	vfs.File
+	*bufio.Writer
+}
+
+func (f *file) Write(p []byte) error {
+	_, err := f.Writer.Write(p)
+	return err
+}
+
+func (f *file) Finish() error {
+	return errors.Join(f.Writer.Flush(), f.File.Sync(), f.File.Close())
+}
+
+func (f *file) Abort() { _ = f.File.Close() }
 
 // keys returns the filter of the keys: the one that was kept at the last close,
 // or, after a crash, one made from all keys.
@@ -248,7 +286,7 @@ func (s *diskStore) keys() (*filter, error) {
 		return nil, s.d.check(err)
 	}
 	for it.First(); it.Valid(); it.Next() {
-		f.add(string(it.Key()[len(s.prefix):]))
+		f.add(it.Key()[len(s.prefix):])
 	}
 	return f, s.d.check(errors.Join(it.Error(), it.Close()))
 }
@@ -282,7 +320,7 @@ func (s *diskStore) rows(from, to string) iter.Seq2[keyed, error] {
 			if err == nil {
 				r, err = decodeRow(slices.Clone(v))
 			}
-			if !yield(keyed{string(it.Key()[len(s.prefix):]), r}, s.d.check(err)) || err != nil {
+			if !yield(keyed{key: string(it.Key()[len(s.prefix):]), row: r}, s.d.check(err)) || err != nil {
 				return
 			}
 		}

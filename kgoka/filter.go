@@ -64,10 +64,11 @@ func (f *filter) hasHash(h uint64) bool {
 	return false
 }
 
-func (f *filter) add(key string) {
-	h := xxhash.Sum64String(key)
+// add says whether key is new: true only if it was never added.
+func (f *filter) add(key []byte) bool {
+	h := xxhash.Sum64(key)
 	if f.hasHash(h) {
-		return
+		return false
 	}
 	layers := *f.layers.Load()
 	last := layers[len(layers)-1]
@@ -78,6 +79,7 @@ func (f *filter) add(key string) {
 	}
 	last.room--
 	last.probe(h, set)
+	return true
 }
 
 // encode appends the filter to b: the room of the last layer, and the bits of all.

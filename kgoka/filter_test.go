@@ -9,7 +9,7 @@ func TestFilter(t *testing.T) {
 	f := newFilter()
 	const n = 10 * filterFirst
 	for i := range n {
-		f.add(fmt.Sprint("key-", i))
+		f.add(fmt.Append(nil, "key-", i))
 	}
 	if l := len(*f.layers.Load()); l < 3 {
 		t.Fatalf("%d layers: it did not grow", l)

@@ -27,7 +27,7 @@ var errMoved = errors.New("the log is not the one that was read")
 //
 // Control records are kept: a transactional log ends with one, and a table must
 // reach the end.
-func (b *base) read(ctx context.Context, tables []*table, forever bool) error {
+func (b *base) read(ctx context.Context, tables []*table, forever bool) (err error) {
 	reading := map[place]*table{}
 	from := map[string]map[int32]kgo.Offset{}
 	for _, t := range tables {
@@ -50,6 +50,11 @@ func (b *base) read(ctx context.Context, tables []*table, forever bool) error {
 		return err
 	}
 	defer cl.Close()
+	defer func() {
+		for _, t := range reading {
+			err = errors.Join(err, t.settle())
+		}
+	}()
 	for due := true; due || forever; {
 		fs := cl.PollFetches(ctx)
 		if ctx.Err() != nil {

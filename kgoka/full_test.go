@@ -60,7 +60,7 @@ func TestCloseOnAFullDisk(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := s.write(map[string]row{"key": {val: []byte("x")}}, 0); err != nil {
+			if err := s.wipe(identity{parts: 1}); err != nil {
 				t.Fatal(err)
 			}
 			fs.full.Store(true)

@@ -83,6 +83,7 @@ func (s *session) setup(ctx context.Context) error {
 // the group's own of other partitions, are followed from then on.
 func (s *session) recover() error {
 	p, mine := s.p, slices.Sorted(maps.Keys(s.parts))
+	p.cfg.Log.Debug("partitions assigned", "partitions", mine, "generation", s.gen)
 	if p.tableTopic != "" && p.cfg.Standby {
 		s.following.Go(func() { s.standBy(mine) })
 	}

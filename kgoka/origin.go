@@ -200,7 +200,7 @@ func parseVector(b []byte) (vector, error) {
 // olderThan says whether o is a later state of the row that v is of: it has seen
 // all that v has, and more. A row without a vector is of no known age.
 func (v vector) olderThan(o vector) bool {
-	if len(v) == 0 || bytes.Equal(v, o) {
+	if len(v) == 0 || len(o) == 0 || bytes.Equal(v, o) {
 		return false
 	}
 	for rest := []byte(v); len(rest) > 0; {

@@ -55,7 +55,7 @@ func TestRestart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	bad := map[string]row{"key-1": {val: []byte("nonsense")}}
+	bad := []keyed{{key: "key-1", row: row{val: []byte("nonsense")}}}
 
 	round("")
 	round("") // intact

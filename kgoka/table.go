@@ -1,13 +1,16 @@
 package kgoka
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -100,12 +103,14 @@ type table struct {
 	place
 	store *diskStore
 
+	known atomic.Pointer[filter] // with a store: keys that may be there, fresh ones among them
+
 	overlay map[string]row // of the goroutine that handles the partition
 
 	mu     sync.RWMutex
 	id     identity // of the log that the rows are of
-	known  *filter  // keys that the store may have
 	fresh  map[string]row
+	run    []keyed // what reading has gathered, in the log's order; its goroutine's
 	bytes  int
 	moving map[string]row // kept after the move as a cache of recent rows
 	at     int64          // last offset of the log that fresh stands for, -1 if none
@@ -122,8 +127,8 @@ func newTable(at place, s *diskStore) (*table, error) {
 		return t, nil
 	}
 	t.id, t.at = s.id, s.last
-	var err error
-	t.known, err = s.keys()
+	known, err := s.keys()
+	t.known.Store(known)
 	return t, err
 }
 
@@ -145,14 +150,16 @@ func (t *table) get(key []byte) (row, error) {
 
 // committed returns the row as of the last commit; anyone may call it.
 func (t *table) committed(key []byte) (row, error) {
+	if t.store != nil && !t.known.Load().has(key) {
+		return row{}, nil
+	}
 	t.mu.RLock()
 	r, ok := t.fresh[string(key)]
 	if !ok {
 		r, ok = t.moving[string(key)]
 	}
-	known := t.known
 	t.mu.RUnlock()
-	if ok || t.store == nil || !known.has(key) {
+	if ok || t.store == nil {
 		return r, nil
 	}
 	r, err := t.store.get(key)
@@ -172,6 +179,9 @@ func (t *table) commit(end int64) error {
 	}
 	t.mu.Lock()
 	for k, r := range t.overlay {
+		if t.store != nil {
+			t.known.Load().add([]byte(k))
+		}
 		t.put(k, r)
 	}
 	t.at = max(t.at, end)
@@ -183,32 +193,57 @@ func (t *table) commit(end int64) error {
 func (t *table) abort() { clear(t.overlay) }
 
 // replay applies records of the log, control records among them, in their order.
-// A row older than the one at hand is passed over: a broker may repeat it.
+// A row older than the one at hand is passed over: a broker may repeat it. Until
+// its goal is reached nobody reads the table, and its rows are only gathered.
 func (t *table) replay(recs []*kgo.Record) error {
+	gather := t.store != nil && t.due()
 	for _, rec := range recs {
 		if rec.Attrs.IsControl() {
 			continue
 		}
-		r := rowOf(rec)
-		if len(r.vec) > 0 {
-			have, err := t.committed(rec.Key)
-			if err != nil {
-				return err
-			}
-			if r.vec.olderThan(have.vec) {
-				continue
-			}
-		}
+		k := keyed{key: string(rec.Key), row: rowOf(rec)}
 		if t.store == nil { // what is kept for good shall not keep a whole fetch with it
-			r = row{slices.Clone(r.vec), slices.Clone(r.val)}
+			k.row = row{slices.Clone(k.vec), slices.Clone(k.val)}
+		} else {
+			k.first = t.known.Load().add(rec.Key)
 		}
-		t.mu.Lock()
-		t.put(string(rec.Key), r)
-		t.mu.Unlock()
+		if gather {
+			t.run = append(t.run, k)
+			t.bytes += len(k.key) + len(k.vec) + len(k.val)
+		} else if err := t.supersede(k); err != nil {
+			return err
+		}
 	}
 	t.mu.Lock()
 	t.at = recs[len(recs)-1].Offset
 	t.mu.Unlock()
+	return t.maybeMove()
+}
+
+// supersede makes a row the committed one unless that is newer.
+func (t *table) supersede(k keyed) error {
+	if len(k.vec) > 0 && !k.first {
+		have, err := t.committed([]byte(k.key))
+		if err != nil || k.vec.olderThan(have.vec) {
+			return err
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.put(k.key, k.row)
+	return nil
+}
+
+// settle ends the gathering: the rest of the rows can be read from now on.
+func (t *table) settle() error {
+	run := t.run
+	t.run, t.bytes = nil, 0
+	t.moves.Wait() // which superseded rows are to be compared with
+	for _, k := range run {
+		if err := t.supersede(k); err != nil {
+			return err
+		}
+	}
 	return t.maybeMove()
 }
 
@@ -222,7 +257,7 @@ func (t *table) put(k string, r row) {
 }
 
 func (t *table) full(times int) bool {
-	return t.store != nil && (len(t.fresh) >= times*moveRows || t.bytes >= times*moveBytes)
+	return t.store != nil && (len(t.fresh)+len(t.run) >= times*moveRows || t.bytes >= times*moveBytes)
 }
 
 // maybeMove starts a move when enough is due. When moves do not keep up, it waits.
@@ -240,22 +275,74 @@ func (t *table) maybeMove() error {
 	return t.err
 }
 
-// move hands fresh to the store in the background. It is called with mu held.
+// move hands fresh, or what was gathered, to the store in the background. It is
+// called with mu held.
 func (t *table) move() {
-	rows, end := t.fresh, t.at
-	t.moving, t.fresh, t.bytes, t.busy = rows, make(map[string]row, len(rows)), 0, true
+	run, end := t.run, t.at
+	t.moving, t.run, t.bytes, t.busy = nil, nil, 0, true
+	if run == nil {
+		t.moving, t.fresh = t.fresh, make(map[string]row, len(t.fresh))
+	}
+	rows := t.moving
 	t.moves.Go(func() {
-		err := t.write(rows, end)
+		var err error
+		if run == nil {
+			run = list(rows)
+		} else {
+			run, err = t.newest(run)
+		}
+		if err == nil {
+			err = t.write(run, end)
+		}
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.busy, t.err = false, err
 	})
 }
 
-func (t *table) write(rows map[string]row, end int64) error {
-	for k := range rows {
-		t.known.add(k)
+// list returns rows by rising key.
+func list(rows map[string]row) []keyed {
+	ks := make([]keyed, 0, len(rows))
+	for k, r := range rows {
+		ks = append(ks, keyed{key: k, row: r})
 	}
+	slices.SortFunc(ks, byKey)
+	return ks
+}
+
+func byKey(a, b keyed) int { return strings.Compare(a.key, b.key) }
+
+// newest returns what a run leaves of each key, by rising key. Rows are large, so
+// their places are sorted.
+func (t *table) newest(run []keyed) ([]keyed, error) {
+	order := make([]int32, len(run))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortFunc(order, func(a, b int32) int { return cmp.Or(byKey(run[a], run[b]), cmp.Compare(a, b)) })
+	out := make([]keyed, 0, len(run))
+	for i := 0; i < len(order); {
+		k, changed := run[order[i]], false
+		have := keyed{key: k.key}
+		if !k.first {
+			var err error
+			if have.row, err = t.store.get([]byte(k.key)); err != nil {
+				return nil, err
+			}
+		}
+		for ; i < len(order) && run[order[i]].key == k.key; i++ {
+			if r := run[order[i]].row; !r.vec.olderThan(have.vec) {
+				have.row, changed = r, true
+			}
+		}
+		if changed {
+			out = append(out, have)
+		}
+	}
+	return out, nil
+}
+
+func (t *table) write(rows []keyed, end int64) error {
 	if err := t.store.write(rows, end); err != nil {
 		return fmt.Errorf("writing table %s: %w", t.place, err)
 	}
@@ -276,7 +363,7 @@ func (t *table) flush() error {
 	if len(t.fresh) == 0 && t.at == t.store.last {
 		return nil
 	}
-	if err := t.write(t.fresh, t.at); err != nil {
+	if err := t.write(list(t.fresh), t.at); err != nil {
 		return err
 	}
 	t.moving, t.fresh, t.bytes = nil, map[string]row{}, 0
@@ -289,7 +376,7 @@ func (t *table) close() error {
 	if err := t.flush(); err != nil || t.store == nil {
 		return err
 	}
-	return t.store.keepKeys(t.known)
+	return t.store.keepKeys(t.known.Load())
 }
 
 // wipe empties the table: it is of the log id from now on.
@@ -297,11 +384,11 @@ func (t *table) wipe(id identity) error {
 	t.moves.Wait()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.id, t.at, t.fresh, t.moving, t.bytes = id, -1, map[string]row{}, nil, 0
+	t.id, t.at, t.fresh, t.moving, t.run, t.bytes = id, -1, map[string]row{}, nil, nil, 0
 	if t.store == nil {
 		return nil
 	}
-	t.known = newFilter()
+	t.known.Store(newFilter())
 	return t.store.wipe(id)
 }
 
@@ -309,6 +396,7 @@ func (t *table) wipe(id identity) error {
 type keyed struct {
 	key string
 	row
+	first bool // the table has never had this key
 }
 
 // rows goes through the rows of the last commit by rising key, from from and
@@ -320,7 +408,7 @@ func (t *table) rows(from, to string) iter.Seq2[keyed, error] {
 			rows := maps.Clone(t.fresh)
 			t.mu.RUnlock()
 			for _, k := range slices.Sorted(maps.Keys(rows)) {
-				if k >= from && (to == "" || k < to) && !yield(keyed{k, rows[k]}, nil) {
+				if k >= from && (to == "" || k < to) && !yield(keyed{key: k, row: rows[k]}, nil) {
 					return
 				}
 			}
