@@ -88,6 +88,7 @@ func newScene(t *testing.T, k *stage, name string, seed uint64, long bool) *scen
 			}
 		}
 		if t.Failed() {
+			s.blame()
 			for _, i := range s.insts {
 				t.Logf("log of instance %s:\n%s", i.job.Instance, tail(i.log(), 12<<10))
 			}
@@ -115,6 +116,17 @@ func (s *scene) topics() []string {
 
 func (s *scene) note(format string, args ...any) {
 	s.notes = append(s.notes, fmt.Sprintf(format, args...))
+}
+
+// partitions are those of all topics.
+func (s *scene) partitions() kadm.TopicsSet {
+	set := kadm.TopicsSet{}
+	for _, topic := range s.topics() {
+		for num := range int32(nparts) {
+			set.Add(topic, num)
+		}
+	}
+	return set
 }
 
 // instance adds an instance of that name; it is not started.
@@ -319,19 +331,40 @@ func (s *scene) noTransaction() {
 			s.Errorf("transaction of %s is left: %s", t.TxnID, t.State)
 		}
 	}
-	var set kadm.TopicsSet
-	for _, topic := range s.topics() {
-		for num := range int32(nparts) {
-			set.Add(topic, num)
-		}
-	}
-	ps, err := s.adm.DescribeProducers(s.Context(), set)
+	ps, err := s.adm.DescribeProducers(s.Context(), s.partitions())
 	must(s, err)
 	ps.EachProducer(func(p kadm.DescribedProducer) {
 		if p.CurrentTxnStartOffset >= 0 {
 			s.Errorf("%s/%d: a transaction of producer %d is open since %d", p.Topic, p.Partition, p.ProducerID, p.CurrentTxnStartOffset)
 		}
 	})
+}
+
+// blame shows which transactions keep readers from the end, as the partitions see
+// it and as their coordinator does.
+func (s *scene) blame() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	ps, err := s.adm.DescribeProducers(ctx, s.partitions())
+	if err != nil {
+		s.Logf("describing producers: %v", err)
+		return
+	}
+	ids := map[int64]bool{}
+	ps.EachProducer(func(p kadm.DescribedProducer) {
+		if p.CurrentTxnStartOffset >= 0 {
+			ids[p.ProducerID] = true
+			s.Logf("open: %s/%d since offset %d: producer %d, epoch %d, of coordinator epoch %d, last wrote at %v", p.Topic, p.Partition,
+				p.CurrentTxnStartOffset, p.ProducerID, p.ProducerEpoch, p.CoordinatorEpoch, time.UnixMilli(p.LastTimestamp).UTC())
+		}
+	})
+	if len(ids) == 0 {
+		return
+	}
+	ts, err := s.adm.ListTransactions(ctx, slices.Collect(maps.Keys(ids)), nil)
+	s.Logf("their coordinator: %v %v", ts.Sorted(), err)
+	ds, err := s.adm.DescribeTransactions(ctx, ts.TransactionalIDs()...)
+	s.Logf("and: %v %v", ds.Sorted(), err)
 }
 
 // dump runs an instance alone, on the local tables that it left: nothing is left
