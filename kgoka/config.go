@@ -47,9 +47,9 @@ type Config struct {
 	MaxPoll int           // most records per transaction; default 4000
 	Linger  time.Duration // how long a produce request waits for more within a transaction; default 5 ms
 
-	// The longest that a dead instance keeps its partitions is the larger of the
-	// session timeout and the transaction timeout. Brokers refuse session
-	// timeouts below group.min.session.timeout.ms, which is 6 s by default.
+	// A dead instance keeps its partitions for the session timeout; the survivors
+	// end its transaction then. Brokers refuse session timeouts below
+	// group.min.session.timeout.ms, which is 6 s by default.
 	SessionTimeout     time.Duration // default DefaultSessionTimeout
 	RebalanceTimeout   time.Duration // default 5 s
 	TransactionTimeout time.Duration // default DefaultTransactionTimeout; must cover the longest batch
