@@ -173,17 +173,17 @@ func (w *watch) count() int {
 	return len(w.seen)
 }
 
-// since says whether each partition has shown a record that the last hop wrote
+// since counts the partitions that have shown a record that the last hop wrote
 // after t.
-func (w *watch) since(t time.Time) bool {
+func (w *watch) since(t time.Time) (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for num := range w.newest {
-		if w.newest[num].Before(t) {
-			return false
+		if w.newest[num].After(t) {
+			n++
 		}
 	}
-	return true
+	return n
 }
 
 // pauses returns the longest on the partitions struck, and on the others.

@@ -198,7 +198,7 @@ func (s *scene) moment() { time.Sleep(time.Duration(s.rnd.IntN(1000)) * time.Mil
 func (s *scene) flowing() {
 	s.Helper()
 	now := time.Now()
-	s.until("records flow on all partitions", func() any { return s.watch.count() }, func() bool { return s.watch.since(now) })
+	s.until("records flow on all partitions", func() any { return s.watch.since(now) }, func() bool { return s.watch.since(now) == nparts })
 }
 
 // drain ends the load and waits until all of it has come out.

@@ -215,7 +215,7 @@ func (s *scene) back(i *instance) {
 	begun := time.Now()
 	s.until(i.job.Instance+" is back", func() any { return s.held() }, func() bool {
 		_, at := i.state()
-		return at.After(begun) && len(i.here()) > 0 && s.watch.since(begun)
+		return at.After(begun) && len(i.here()) > 0 && s.watch.since(begun) == nparts
 	})
 	s.shared()
 }
