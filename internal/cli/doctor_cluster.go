@@ -173,6 +173,7 @@ var internalTopics = []string{"__consumer_offsets", "__transaction_state"}
 type copies struct {
 	leaderless, refusing, behind []string // partitions
 	few, unsafe, unclean         []string // topics
+	unwritable                   []string // topics
 }
 
 // examineCopies looks at the replicas of orderlog's topics and of Kafka's own.
@@ -210,6 +211,9 @@ func (c *copies) look(t kadm.TopicDetail, settings kadm.ResourceConfig, want int
 		inSync = 1
 	}
 	replicas := t.Partitions.NumReplicas()
+	if replicas < inSync {
+		c.unwritable = append(c.unwritable, t.Topic)
+	}
 	if replicas < want {
 		c.few = append(c.few, fmt.Sprintf("%s (%d)", t.Topic, replicas))
 	} else if slices.Contains(internalTopics, t.Topic) && inSync < topicplan.InSync(want) {
@@ -225,7 +229,7 @@ func (c *copies) look(t kadm.TopicDetail, settings kadm.ResourceConfig, want int
 		switch {
 		case p.Leader < 0 || errors.Is(p.Err, kerr.LeaderNotAvailable):
 			c.leaderless = append(c.leaderless, name)
-		case len(p.ISR) < inSync:
+		case len(p.ISR) < min(inSync, replicas):
 			c.refusing = append(c.refusing, name)
 		case len(p.ISR) < len(p.Replicas):
 			c.behind = append(c.behind, name)
@@ -234,13 +238,17 @@ func (c *copies) look(t kadm.TopicDetail, settings kadm.ResourceConfig, want int
 }
 
 func (c *copies) tell(f *findings, want int) {
-	if n := len(c.leaderless); n > 0 {
+	if len(c.leaderless) > 0 {
 		f.fail("start the brokers that have copies of them", "without a leader, neither read nor written: %s", some(c.leaderless))
 	}
-	if n := len(c.refusing); n > 0 {
+	if len(c.unwritable) > 0 {
+		f.fail("copy them to more brokers with kafka-reassign-partitions, or lower min.insync.replicas, as `orderlog topics apply` does",
+			"fewer replicas than min.insync.replicas, every write is refused: %s", some(c.unwritable))
+	}
+	if len(c.refusing) > 0 {
 		f.fail("start the brokers that have copies of them", "fewer copies in sync than min.insync.replicas, writes are refused: %s", some(c.refusing))
 	}
-	if n := len(c.behind); n > 0 {
+	if len(c.behind) > 0 {
 		f.warn("start the brokers that have copies of them, or wait until these have caught up", "copies missing or behind: %s", some(c.behind))
 	}
 	if len(c.few) > 0 {

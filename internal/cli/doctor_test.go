@@ -30,6 +30,8 @@ func TestCopies(t *testing.T) {
 		{"too few in sync", "t", 1, three, one, "min.insync.replicas=2", "fail fewer copies in sync than min.insync.replicas, writes are refused: t/0"},
 		{"no leader", "t", -1, three, none, "min.insync.replicas=2", "fail without a leader, neither read nor written: t/0"},
 		{"one copy", "t", 1, one, one, "min.insync.replicas=1", "warn fewer than 3 replicas: t (1)"},
+		{"one copy, and two must have it", "t", 1, one, one, "min.insync.replicas=2",
+			"fail fewer replicas than min.insync.replicas, every write is refused: t; warn fewer than 3 replicas: t (1)"},
 		{"settings unknown", "t", 1, three, two, "", "warn copies missing or behind: t/0"},
 		{"unclean", "t", 1, three, three, "min.insync.replicas=2 unclean.leader.election.enable=true",
 			"warn a copy that is behind may become leader, which loses records: t"},

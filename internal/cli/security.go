@@ -206,10 +206,14 @@ func (a access) hint(err error) string {
 		return "reach it under a name that stands in its certificate; brokers are reached as they are advertised"
 	case errors.As(err, &record):
 		return "something else than TLS answers there: another port, or no --tls?"
-	case isAny(err, kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism, kerr.IllegalSaslState):
+	case isAny(err, kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism):
 		return "--sasl-mechanism, --sasl-user and the password must be ones that the brokers know"
+	case errors.Is(err, kerr.IllegalSaslState):
+		return "nobody can log in there: another port, or no --sasl-mechanism?"
 	case errors.Is(err, io.EOF) && a.sasl != nil:
 		return "--sasl-mechanism, --sasl-user and the password must be ones that the brokers know, and --tls what they speak"
+	case errors.Is(err, io.EOF) && a.tls != nil:
+		return "do the brokers speak TLS at that port, and want no --sasl-mechanism?"
 	case errors.Is(err, io.EOF):
 		return "do the brokers speak --tls, or want --sasl-mechanism and --sasl-user?"
 	case isAny(err, kerr.ClusterAuthorizationFailed, kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.TransactionalIDAuthorizationFailed):

@@ -219,7 +219,7 @@ func TestAccess(t *testing.T) {
 		{"wrong password for PLAIN", g, vars{"ORDERLOG_SASL_PASSWORD": "", "ORDERLOG_SASL_PASSWORD_FILE": "wrong",
 			"ORDERLOG_SASL_MECHANISM": mechanismPlain, "ORDERLOG_SASL_USER": "ann"}, exitFailed, []string{"hint: --sasl-mechanism, --sasl-user and the password must be"}},
 		{"nobody logs in", g, vars{"ORDERLOG_SASL_PASSWORD": "", "ORDERLOG_SASL_USER": "", "ORDERLOG_SASL_MECHANISM": ""}, exitFailed,
-			[]string{"hint: do the brokers speak --tls, or want --sasl-mechanism"}},
+			[]string{"hint: do the brokers speak TLS at that port, and want no --sasl-mechanism?"}},
 		{"no TLS", g, vars{"ORDERLOG_TLS": "", "ORDERLOG_TLS_CA": ""}, exitFailed, []string{"is TLS missing?", "and --tls what they speak"}},
 		{"another authority", g, vars{"ORDERLOG_TLS_CA": "stranger.pem"}, exitFailed, []string{"hint: --tls-ca names the authority"}},
 		{"the system's authorities", g, vars{"ORDERLOG_TLS_CA": ""}, exitFailed, []string{"hint: --tls-ca names the authority"}},
