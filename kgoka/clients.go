@@ -116,7 +116,7 @@ func (c *clients) connect(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if _, err := c.sameTopics(ctx); err != nil {
+	if err := c.sameTopics(ctx); err != nil {
 		return err
 	}
 	c.cl, err = kgo.NewClient(append(p.clientOpts("consumer"),

@@ -19,7 +19,7 @@ import (
 type membership struct {
 	*group
 	topics []string
-	ids    map[string]kadm.TopicID // of topics, from the first look on
+	ids    map[string]kadm.TopicID // of topics and the table, from the first look on
 	member string                  // the last member ID that the broker gave, "" for none yet
 	warned atomic.Bool             // that the dead cannot be fenced
 }

@@ -22,22 +22,39 @@ import (
 // somewhere else would pass records over or handle others in their place, and
 // that is for somebody to decide.
 
-// commitPrefix begins a commit's metadata; the ID of the topic follows as
-// Kafka's tools print it. Without it a topic made anew would be consumed from
-// where the one before was left.
-const commitPrefix = "topic-id="
+// A commit's metadata says of which topics it is: topic-id=X for the one consumed,
+// table-id=Y for the group's table, whose rows are as of that offset; IDs as
+// Kafka's tools print them. Without, a topic made anew would be consumed from where
+// the one before was left, and a table made anew would be taken for all rows.
+const (
+	topicKey = "topic-id="
+	tableKey = "table-id="
+)
 
-func commitMeta(id kadm.TopicID) *string {
-	s := commitPrefix + topicIDString(id)
+func commitMeta(topic, table kadm.TopicID) *string {
+	s := topicKey + topicIDString(topic)
+	if table != (kadm.TopicID{}) {
+		s += " " + tableKey + topicIDString(table)
+	}
 	return &s
 }
 
 func topicIDString(id kadm.TopicID) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
 
+// otherID returns the ID that a commit's metadata has under key, if it is not id.
+func otherID(meta, key string, id kadm.TopicID) (string, bool) {
+	for _, field := range strings.Fields(meta) {
+		if was, ok := strings.CutPrefix(field, key); ok && was != topicIDString(id) {
+			return was, true
+		}
+	}
+	return "", false
+}
+
 // extent is what a partition's log holds, and what the group has committed of it.
 type extent struct {
-	id         kadm.TopicID
-	start, end int64 // first offset, and the one after the last
+	id, table  kadm.TopicID // of the topic, and of the group's table; zero for none
+	start, end int64        // first offset, and the one after the last
 
 	commit   int64  // -1: none
 	epoch    int32  // of the leader that wrote the record before the commit; -1: not known
@@ -47,12 +64,15 @@ type extent struct {
 
 // first returns the offset to consume from, or what is wrong with the commit.
 func (x extent) first() (int64, error) {
-	id, ours := strings.CutPrefix(x.meta, commitPrefix)
+	topic, anew := otherID(x.meta, topicKey, x.id)
+	table, empty := otherID(x.meta, tableKey, x.table)
 	switch {
 	case x.commit < 0:
 		return x.start, nil
-	case ours && id != topicIDString(x.id):
-		return 0, fmt.Errorf("the topic has been deleted and made anew: offset %d was committed for topic ID %s, and now it is %s", x.commit, id, topicIDString(x.id))
+	case anew:
+		return 0, fmt.Errorf("the topic has been deleted and made anew: offset %d was committed for topic ID %s, and now it is %s", x.commit, topic, topicIDString(x.id))
+	case empty && x.table != (kadm.TopicID{}):
+		return 0, fmt.Errorf("the group's table has been deleted and made anew: the rows as of offset %d are those of topic ID %s, and now it is %s", x.commit, table, topicIDString(x.table))
 	case x.commit < x.start:
 		return 0, fmt.Errorf("the log has lost records before the group came to them: offset %d is next, and the log begins at %d", x.commit, x.start)
 	case x.commit > x.end:
@@ -74,7 +94,7 @@ func (m *membership) offsetError(topic string, num int32, err error) error {
 func (m *membership) positions(ctx context.Context, assign map[string][]int32) (offsets, error) {
 	adm := kadm.NewClient(m.p.adm)
 	topics := slices.Sorted(maps.Keys(assign))
-	if _, err := m.sameTopics(ctx); err != nil {
+	if err := m.sameTopics(ctx); err != nil {
 		return nil, err
 	}
 	commits, err := adm.FetchOffsets(kadm.RequireStable(ctx), m.p.group)
@@ -103,7 +123,7 @@ func (m *membership) positions(ctx context.Context, assign map[string][]int32) (
 			if err := errors.Join(start.Err, end.Err, c.Err); err != nil {
 				return nil, fmt.Errorf("offsets of %s/%d: %w", topic, num, err)
 			}
-			x := &extent{id: m.ids[topic], start: start.Offset, end: end.Offset, commit: -1, epoch: -1, epochEnd: -1}
+			x := &extent{id: m.ids[topic], table: m.ids[m.p.tableTopic], start: start.Offset, end: end.Offset, commit: -1, epoch: -1, epochEnd: -1}
 			if ok && c.At >= 0 {
 				x.commit, x.epoch, x.meta = c.At, c.LeaderEpoch, c.Metadata
 			}
@@ -145,18 +165,23 @@ func (m *membership) positions(ctx context.Context, assign map[string][]int32) (
 	return at, nil
 }
 
-// sameTopics returns the topics that the group consumes. They must be those that
-// it began with: the tables and origins are of these.
-func (m *membership) sameTopics(ctx context.Context) (ts map[string]kadm.TopicDetail, err error) {
-	err = retry(ctx, func(ctx context.Context) error {
-		ts, err = topicIDs(ctx, m.p.adm, m.topics...)
+// sameTopics sees to it that the topics that the group consumes, and its table, are
+// those that it began with: rows and origins are of these.
+func (m *membership) sameTopics(ctx context.Context) error {
+	topics := m.topics
+	if m.p.tableTopic != "" {
+		topics = append(topics[:len(topics):len(topics)], m.p.tableTopic)
+	}
+	var ts map[string]kadm.TopicDetail
+	err := retry(ctx, func(ctx context.Context) (err error) {
+		ts, err = topicIDs(ctx, m.p.adm, topics...)
 		return err
 	})
 	switch {
 	case errors.Is(err, kerr.UnknownTopicOrPartition) && m.ids != nil:
-		return nil, &localError{fmt.Errorf("a topic of group %q is gone: of %q, only %q are there", m.p.group, m.topics, known(ts))}
+		return &localError{fmt.Errorf("a topic of group %q is gone: of %q, only %q are there", m.p.group, topics, known(ts))}
 	case err != nil:
-		return nil, err
+		return err
 	case m.ids == nil:
 		m.ids = map[string]kadm.TopicID{}
 		for topic, t := range ts {
@@ -165,10 +190,10 @@ func (m *membership) sameTopics(ctx context.Context) (ts map[string]kadm.TopicDe
 	}
 	for topic, t := range ts {
 		if err := m.sameTopic(topic, t.ID); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return ts, nil
+	return nil
 }
 
 func known(ts map[string]kadm.TopicDetail) (topics []string) {
@@ -182,8 +207,8 @@ func known(ts map[string]kadm.TopicDetail) (topics []string) {
 
 func (m *membership) sameTopic(topic string, id kadm.TopicID) error {
 	if was := m.ids[topic]; was != id {
-		return &localError{fmt.Errorf("topic %q was deleted and made anew while group %q consumed it: its ID was %s and is %s; "+
-			"start the group again to consume the new one", topic, m.p.group, topicIDString(was), topicIDString(id))}
+		return &localError{fmt.Errorf("topic %q was deleted and made anew while group %q worked with it: its ID was %s and is %s; "+
+			"start the group again to go on with the new one", topic, m.p.group, topicIDString(was), topicIDString(id))}
 	}
 	return nil
 }
@@ -221,7 +246,7 @@ func (c *clients) partitionError(topic string, num int32, e error) error {
 		}
 		return doubt{fmt.Errorf("fetching %s/%d: %w", topic, num, e)} // of the position only: the commit says where to go on
 	case errors.Is(e, kerr.UnknownTopicID), errors.Is(e, kerr.UnknownTopicOrPartition):
-		if _, err := c.sameTopics(ctx); err != nil && !passing(err) {
+		if err := c.sameTopics(ctx); err != nil && !passing(err) {
 			return err
 		}
 		return nil
@@ -237,7 +262,7 @@ func (m *membership) withTopicIDs(ctx context.Context) context.Context {
 		for i := range req.Topics {
 			t := &req.Topics[i]
 			for j := range t.Partitions {
-				t.Partitions[j].Metadata = commitMeta(m.ids[t.Topic])
+				t.Partitions[j].Metadata = commitMeta(m.ids[t.Topic], m.ids[m.p.tableTopic])
 			}
 		}
 		return nil

@@ -12,7 +12,8 @@ import (
 
 func TestFirstOffset(t *testing.T) {
 	id, other := kadm.TopicID{1}, kadm.TopicID{2}
-	log := extent{id: id, start: 10, end: 20, commit: 15, epoch: 3, epochEnd: -1}
+	table, none := kadm.TopicID{3}, kadm.TopicID{}
+	log := extent{id: id, table: table, start: 10, end: 20, commit: 15, epoch: 3, epochEnd: -1}
 	for name, c := range map[string]struct {
 		edit func(x *extent)
 		at   int64
@@ -24,9 +25,12 @@ func TestFirstOffset(t *testing.T) {
 		"at the end":                {func(x *extent) { x.commit = 20 }, 20, ""},
 		"below the start":           {func(x *extent) { x.commit = 9 }, 0, "offset 9 is next, and the log begins at 10"},
 		"beyond the end":            {func(x *extent) { x.commit = 21 }, 0, "offset 21 is next, and the log ends at 20"},
-		"same topic":                {func(x *extent) { x.meta = *commitMeta(id) }, 15, ""},
-		"another topic":             {func(x *extent) { x.meta = *commitMeta(other) }, 0, "made anew"},
-		"another topic, no commit":  {func(x *extent) { x.meta, x.commit = *commitMeta(other), -1 }, 10, ""},
+		"same topic":                {func(x *extent) { x.meta = *commitMeta(id, table) }, 15, ""},
+		"another topic":             {func(x *extent) { x.meta = *commitMeta(other, table) }, 0, "made anew"},
+		"another topic, no commit":  {func(x *extent) { x.meta, x.commit = *commitMeta(other, other), -1 }, 10, ""},
+		"another table":             {func(x *extent) { x.meta = *commitMeta(id, other) }, 0, "table has been deleted"},
+		"no table then":             {func(x *extent) { x.meta = *commitMeta(id, none) }, 15, ""},
+		"no table now":              {func(x *extent) { x.meta, x.table = *commitMeta(id, table), none }, 15, ""},
 		"metadata of somebody else": {func(x *extent) { x.meta = "member-1" }, 15, ""},
 		"epoch goes on":             {func(x *extent) { x.epochEnd = 20 }, 15, ""},
 		"epoch ends at the commit":  {func(x *extent) { x.epochEnd = 15 }, 15, ""},
@@ -120,6 +124,7 @@ func TestOffsetsOfAnotherLog(t *testing.T) {
 			b.feed("in", 100, 200, 1)
 			b.commit("a", at)
 		}, "deleted and made anew"},
+		"table made anew": {func(b *bed, _ kadm.Offset) { b.anew("a-table") }, "the group's table has been deleted and made anew"},
 		"another election": {func(b *bed, at kadm.Offset) {
 			if err := b.fake(b.t).MoveTopicPartition("in", onIn, 0); err != nil {
 				b.t.Fatal(err)
@@ -186,7 +191,7 @@ func TestLogChangesUnderARunningGroup(t *testing.T) {
 			if _, err := kadm.NewClient(b.cl).DeleteTopic(context.Background(), "in"); err != nil {
 				b.t.Fatal(err)
 			}
-		}, `of ["in"], only [] are there`},
+		}, `of ["in" "a-table"], only ["a-table"] are there`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, "in", "out", "a-table")

@@ -95,7 +95,7 @@ func (p *producer) commitOffsets(ctx context.Context, m *membership, member stri
 	for topic, parts := range offs {
 		t := kmsg.NewTxnOffsetCommitRequestTopic()
 		t.Topic = topic
-		meta := commitMeta(m.ids[topic])
+		meta := commitMeta(m.ids[topic], m.ids[m.p.tableTopic])
 		for num, o := range parts {
 			pt := kmsg.NewTxnOffsetCommitRequestTopicPartition()
 			pt.Partition, pt.Offset, pt.LeaderEpoch, pt.Metadata = num, o.Offset, o.Epoch, meta
