@@ -78,30 +78,30 @@ type Config struct {
 // without an Instance.
 func (c Config) Validate() error {
 	if !legalName(c.Instance) {
-		return fmt.Errorf("Instance: %q is no name: 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', and neither \".\" nor \"..\"", c.Instance)
+		return fmt.Errorf("config: Instance %q is no name: 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', and neither \".\" nor \"..\"", c.Instance)
 	}
 	return c.validate()
 }
 
 func (c Config) validate() error {
 	if len(c.Brokers) == 0 || slices.Contains(c.Brokers, "") {
-		return fmt.Errorf("Brokers: %q, want one address or more", c.Brokers)
+		return fmt.Errorf("config: Brokers %q, want one address or more", c.Brokers)
 	}
 	for _, d := range []struct {
 		field string
 		value time.Duration
 	}{{"Linger", c.Linger}, {"SessionTimeout", c.SessionTimeout}, {"RebalanceTimeout", c.RebalanceTimeout}, {"TransactionTimeout", c.TransactionTimeout}} {
 		if d.value < 0 {
-			return fmt.Errorf("%s: %v is negative", d.field, d.value)
+			return fmt.Errorf("config: %s %v is negative", d.field, d.value)
 		}
 	}
 	switch {
 	case c.MaxPoll < 0:
-		return fmt.Errorf("MaxPoll: %d is negative", c.MaxPoll)
+		return fmt.Errorf("config: MaxPoll %d is negative", c.MaxPoll)
 	case c.Replication < -1:
-		return fmt.Errorf("Replication: %d, want a number of copies, or -1 for the broker's default", c.Replication)
+		return fmt.Errorf("config: Replication %d, want a number of copies, or -1 for the broker's default", c.Replication)
 	case c.NilHandling < goka.NilIgnore || c.NilHandling > goka.NilDecode:
-		return fmt.Errorf("NilHandling: %d is unknown", c.NilHandling)
+		return fmt.Errorf("config: NilHandling %d is unknown", c.NilHandling)
 	}
 	return nil
 }

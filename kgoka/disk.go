@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,7 @@ type disk struct {
 	opts  *pebble.Options
 	fs    vfs.FS
 	files atomic.Int64
+	tries sync.WaitGroup
 
 	lost context.Context // ends with the first error in the background: disk full, damage
 	lose context.CancelCauseFunc
@@ -97,7 +99,11 @@ func (d *disk) fail(err error) {
 // full one: then fn is left behind, and ends when there is room again.
 func (d *disk) try(fn func() error) error {
 	done := make(chan error, 1)
-	go func() { done <- fn() }()
+	d.tries.Go(func() { done <- fn() })
+	return d.await(done)
+}
+
+func (d *disk) await(done <-chan error) error {
 	select {
 	case err := <-done:
 		return d.check(err)
@@ -118,11 +124,14 @@ func (d *disk) check(err error) error {
 func (d *disk) close() error {
 	late := time.AfterFunc(closeWait, func() { d.fail(fmt.Errorf("no answer within %v", closeWait)) })
 	defer late.Stop()
-	return d.try(func() error {
+	done := make(chan error, 1)
+	go func() {
 		err := d.db.Flush()
 		late.Stop()
-		return errors.Join(err, d.db.Close())
-	})
+		d.tries.Wait() // what was left behind still uses the database
+		done <- errors.Join(err, d.db.Close())
+	}()
+	return d.await(done)
 }
 
 // apply writes a batch and frees it.

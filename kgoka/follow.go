@@ -35,6 +35,11 @@ func (b *base) read(ctx context.Context, tables []*table, forever bool) (err err
 		if !due && !forever {
 			continue
 		}
+		if due { // what is gathered goes to the store past the rows in memory
+			if err := t.flush(); err != nil {
+				return err
+			}
+		}
 		if from[t.topic] == nil {
 			from[t.topic] = map[int32]kgo.Offset{}
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/lovoo/goka"
 	"github.com/lovoo/goka/codec"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -72,5 +73,84 @@ func TestRefusedGraphsAndConfigs(t *testing.T) {
 		if _, err := NewProcessor(c.cfg, c.g); err == nil || !strings.Contains(err.Error(), c.say) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestTopicsThatDoNotFit: what a group consumes, joins and writes must have the
+// same number of partitions; the error names the topics and numbers.
+func TestTopicsThatDoNotFit(t *testing.T) {
+	cb := func(goka.Context, any) {}
+	for name, c := range map[string]struct {
+		odd   string // has 3 partitions
+		edges goka.Edges
+		say   []string
+	}{
+		"input":   {"other", goka.Edges{goka.Input("in", Bytes{}, cb), goka.Input("other", Bytes{}, cb)}, []string{`"other" has 3`, `"in" has 4`}},
+		"join":    {"prices", goka.Edges{goka.Input("in", Bytes{}, cb), goka.Join("prices", Bytes{})}, []string{`"prices" has 3`, `"in" has 4`}},
+		"table":   {"a-table", goka.Edges{goka.Input("in", Bytes{}, cb), goka.Persist(Bytes{})}, []string{`"a-table"`, "3 partitions, not 4", `"in"`}},
+		"loop":    {"a-loop", goka.Edges{goka.Input("in", Bytes{}, cb), goka.Loop(Bytes{}, cb)}, []string{`"a-loop"`, "3 partitions, not 4", `"in"`}},
+		"missing": {"", goka.Edges{goka.Input("in", Bytes{}, cb), goka.Join("nowhere", Bytes{})}, []string{`"nowhere"`, "UNKNOWN_TOPIC"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			parallel(t)
+			b := newBed(t, "in")
+			if c.odd != "" {
+				if _, err := kadm.NewClient(b.cl).CreateTopic(t.Context(), 3, 1, nil, c.odd); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p, err := NewProcessor(b.config("a-1"), goka.DefineGroup("a", c.edges...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = p.Run(t.Context())
+			for _, say := range c.say {
+				if err == nil || !strings.Contains(err.Error(), say) {
+					t.Errorf("it does not say %s: %v", say, err)
+				}
+			}
+		})
+	}
+}
+
+// TestTombstones: a row that is deleted is gone from the table, from its log and
+// from what a restart makes of either.
+func TestTombstones(t *testing.T) {
+	b := newBed(t, "in", "a-table")
+	graph := func() *goka.GroupGraph {
+		return goka.DefineGroup("a", goka.Persist(Bytes{}), goka.Input("in", Bytes{}, func(ctx goka.Context, msg any) {
+			if string(msg.([]byte)) == "-" {
+				ctx.Delete(goka.WithCtxEmitHeaders(goka.Headers{"why": []byte("asked")}))
+				return
+			}
+			ctx.SetValue(msg)
+		}))
+	}
+	cfg := b.config("a-1")
+	cfg.Origins = false
+	for i, dir := range []string{"", t.TempDir(), ""} {
+		cfg.Dir = dir
+		p := start(t, cfg, graph()).waitReady()
+		if i == 0 {
+			for _, v := range []string{"1", "-", "2", "-"} {
+				b.produce(&kgo.Record{Topic: "in", Key: []byte("k"), Value: []byte(v)}, &kgo.Record{Topic: "in", Key: []byte("l"), Value: []byte("1")})
+			}
+			b.caughtUp("a", "in")
+		}
+		for key, want := range map[string]string{"k": "", "l": "1"} {
+			if v, err := p.Get(key); string(v) != want || err != nil {
+				t.Errorf("start %d: %s is %q, %v", i, key, v, err)
+			}
+		}
+		p.mustEnd()
+	}
+	var last *kgo.Record
+	for _, r := range b.read("a-table") {
+		if string(r.Key) == "k" {
+			last = r
+		}
+	}
+	if last.Value != nil || len(last.Headers) != 1 || last.Headers[0].Key != "why" {
+		t.Errorf("the log ends with %q, %v", last.Value, last.Headers)
 	}
 }

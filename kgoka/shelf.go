@@ -47,7 +47,7 @@ func (s *shelf) take(ctx context.Context, role Role, topic string, nums ...int32
 	for i, num := range nums {
 		opening.Go(func() {
 			if ts[i], errs[i] = s.fit(place{topic, num}, l); errs[i] == nil {
-				ts[i].play(role, l)
+				ts[i].play(role)
 			}
 		})
 	}
@@ -78,6 +78,7 @@ func (s *shelf) fit(at place, l topicLog) (*table, error) {
 			return nil, fmt.Errorf("emptying table %s: %w", at, err)
 		}
 	}
+	t.bounds(l.start[at.part], l.end[at.part])
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open[at] = t
@@ -119,14 +120,15 @@ func (t *table) misfit(l topicLog) string {
 // retain closes the tables that are not wanted any more. In memory they stay: the
 // partition may come back.
 func (s *shelf) retain(wanted func(place) bool) error {
-	if s.disk == nil {
-		return nil
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
 	for at, t := range s.open {
-		if !wanted(at) {
+		switch {
+		case wanted(at):
+		case s.disk == nil:
+			t.play("")
+		default:
 			delete(s.open, at)
 			errs = append(errs, t.close())
 		}
@@ -134,16 +136,19 @@ func (s *shelf) retain(wanted func(place) bool) error {
 	return errors.Join(errs...)
 }
 
-// tables returns what is open, in order.
-func (s *shelf) tables() []*table {
+// stats returns the state of what is in use, in order.
+func (s *shelf) stats() (all []TableStats) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var ts []*table
 	for _, t := range s.open {
-		ts = append(ts, t)
+		if st := t.stats(); st.Role != "" {
+			all = append(all, st)
+		}
 	}
-	slices.SortFunc(ts, func(a, b *table) int { return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.part, b.part)) })
-	return ts
+	slices.SortFunc(all, func(a, b TableStats) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return all
 }
 
 func (s *shelf) close() error {

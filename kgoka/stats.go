@@ -51,7 +51,7 @@ type TableStats struct {
 
 // progress is how far a table has been read. The table's lock guards it.
 type progress struct {
-	role    Role
+	role    Role  // "" for none now
 	start   int64 // first offset that the log holds
 	end     int64 // the one after the last
 	goal    int64 // end that the table must reach before it is used
@@ -59,11 +59,16 @@ type progress struct {
 	meter   meter
 }
 
-// play gives the table its role in the log l.
-func (t *table) play(role Role, l topicLog) {
+func (t *table) bounds(start, end int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.role, t.start, t.end, t.goal = role, l.start[t.part], l.end[t.part], 0
+	t.start, t.end, t.goal = start, end, 0
+}
+
+func (t *table) play(role Role) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.role = role
 }
 
 func (t *table) aim(goal int64) {
@@ -135,12 +140,9 @@ func (p *Processor) Stats() Stats {
 	c := &p.count
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	st := Stats{Transactions: c.transactions.Load(), Commits: c.commits.Load(), In: c.in.Load(), Out: c.out.Load(),
-		Skipped: c.skipped.Load(), Visited: c.visited.Load(), Rebuilds: c.rebuilds.Load(), Aborts: maps.Clone(c.aborts)}
-	for _, t := range p.tables() {
-		st.Tables = append(st.Tables, t.stats())
-	}
-	return st
+	return Stats{Transactions: c.transactions.Load(), Commits: c.commits.Load(), In: c.in.Load(), Out: c.out.Load(),
+		Skipped: c.skipped.Load(), Visited: c.visited.Load(), Rebuilds: c.rebuilds.Load(), Aborts: maps.Clone(c.aborts),
+		Tables: p.shelf.stats()}
 }
 
 func (c *counters) abort(err error) {

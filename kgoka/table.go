@@ -37,15 +37,6 @@ func (r row) encode(b []byte) []byte {
 	return append(append(b, r.vec...), r.val...)
 }
 
-// size is the length of encode's result.
-func (r row) size() int {
-	n := len(r.vec) + len(r.val) + 1
-	for v := len(r.vec) >> 7; v > 0; v >>= 7 {
-		n++
-	}
-	return n
-}
-
 var errRow = errors.New("malformed row in local table")
 
 func decodeRow(b []byte) (row, error) {
@@ -132,13 +123,6 @@ func newTable(at place, s *diskStore) (*table, error) {
 	return t, err
 }
 
-// offset is the last one of the log that the table stands for, -1 if none.
-func (t *table) offset() int64 {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.at
-}
-
 // get returns the row as the open transaction sees it. Only the goroutine that
 // handles the partition may call it.
 func (t *table) get(key []byte) (row, error) {
@@ -217,6 +201,9 @@ func (t *table) replay(recs []*kgo.Record) error {
 	t.mu.Lock()
 	t.at = recs[len(recs)-1].Offset
 	t.mu.Unlock()
+	if gather && !t.due() {
+		return t.settle()
+	}
 	return t.maybeMove()
 }
 

@@ -303,6 +303,26 @@ func TestRegistryAccess(t *testing.T) {
 	}
 }
 
+func TestDoctorWarnsOfReadablePasswords(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(),
+		kfake.Superuser(mechanismPlain, "ann", secret), kfake.Superuser(mechanism256, "ben", secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	for mechanism, user := range map[string]string{mechanismPlain: "ann", mechanism256: "ben"} {
+		g := &guarded{t: t, env: map[string]string{"ORDERLOG_BROKERS": cluster.ListenAddrs()[0], "ORDERLOG_REGISTRY": "http://127.0.0.1:1",
+			"ORDERLOG_SASL_MECHANISM": mechanism, "ORDERLOG_SASL_USER": user, "ORDERLOG_SASL_PASSWORD": secret}}
+		_, out, _ := g.run(t.Context(), nil, "doctor")
+		if !strings.Contains(out, "1 of 1 brokers answer") {
+			t.Fatalf("%s: %s", mechanism, out)
+		}
+		if warned := strings.Contains(out, "warn  the password of --sasl-user goes over the network as it is"); warned != (mechanism == mechanismPlain) {
+			t.Errorf("%s: warned %v\n%s", mechanism, warned, out)
+		}
+	}
+}
+
 // A password is read at each login, so that a new one needs no restart.
 func TestPasswordFileIsReadAtEachLogin(t *testing.T) {
 	g := guard(t, tls.NoClientCert)

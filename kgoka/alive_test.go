@@ -1,0 +1,126 @@
+package kgoka
+
+import (
+	"log/slog"
+	"math"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// TestAlive: an idle instance is alive for hours, one whose callback hangs is not,
+// and says which one.
+func TestAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var vn kfake.VirtualNetwork
+		c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(nparts, "in", "a-table"), kfake.ListenFn(vn.Listen))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		b := &bed{t: t, c: c, opts: []kgo.Opt{kgo.Dialer(vn.DialContext)}, logs: &logBook{}}
+		if b.cl, err = kgo.NewClient(append(b.opts, kgo.SeedBrokers(c.ListenAddrs()...))...); err != nil {
+			t.Fatal(err)
+		}
+		defer b.cl.Close()
+		hang := make(chan struct{})
+		g := goka.DefineGroup("a", goka.Persist(Bytes{}), goka.Input("in", Bytes{}, func(goka.Context, any) { <-hang }))
+		cfg := Config{Brokers: c.ListenAddrs(), ClientOpts: b.opts, Instance: "a-1", Log: slog.New(slog.DiscardHandler)}
+		p, err := NewProcessor(cfg, g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Ready() || p.Alive() != nil {
+			t.Errorf("before it runs: ready %v, alive %v", p.Ready(), p.Alive())
+		}
+		r := start(t, cfg, g).waitReady()
+		if time.Sleep(time.Hour); !r.Ready() || r.Alive() != nil {
+			t.Errorf("idle: ready %v, alive %v", r.Ready(), r.Alive())
+		}
+		b.feed("in", 0, 1, 1)
+		most := r.cfg.TransactionTimeout + r.cfg.SessionTimeout
+		if time.Sleep(most); r.Alive() != nil {
+			t.Error(r.Alive())
+		}
+		if time.Sleep(time.Second); r.Alive() == nil || !strings.Contains(r.Alive().Error(), `the callback of in/`) || !strings.Contains(r.Alive().Error(), `offset 0, key "key-0"`) {
+			t.Errorf("hanging: %v", r.Alive())
+		}
+		close(hang)
+		b.caughtUp("a", "in")
+		if r.Alive() != nil {
+			t.Error(r.Alive())
+		}
+		r.mustEnd()
+		if r.Ready() || r.Alive() == nil {
+			t.Errorf("after its end: ready %v, alive %v", r.Ready(), r.Alive())
+		}
+	})
+}
+
+// TestNotReadyWhileRecovering: an instance is not ready before its tables are, and
+// the state of each tells how far it is.
+func TestNotReadyWhileRecovering(t *testing.T) {
+	b := newBed(t, "in", "a-table")
+	hang := b.client(kgo.TransactionalID("hangs"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err := hang.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := hang.ProduceSync(t.Context(), &kgo.Record{Topic: "a-table", Key: []byte("x"), Value: []byte("y")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, b.config("a-1"), counting("a", "in", ""))
+	until(t, "its tables are there", func() bool { return len(p.Stats().Tables) == nparts })
+	if p.Ready() {
+		t.Error("it is ready")
+	}
+	if err := hang.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+		t.Fatal(err)
+	}
+	p.waitReady()
+	st := p.Stats().Tables[0]
+	if !p.Ready() || st.Recovering || st.Role != RoleActive || st.Offset != 1 || st.End != 2 || st.Records != 2 {
+		t.Errorf("ready %v, %+v", p.Ready(), st)
+	}
+	p.mustEnd()
+}
+
+func TestMeter(t *testing.T) {
+	now := time.Now()
+	m := meter{begun: now, last: now}
+	if r := m.perSecond(now); r != 0 {
+		t.Errorf("nothing yet: %v", r)
+	}
+	for range 300 { // 10 records each 100 ms
+		now = now.Add(100 * time.Millisecond)
+		m.add(10, now)
+		if r := m.perSecond(now); math.Abs(r-100) > 5 {
+			t.Fatalf("after %v: %v per second", now.Sub(m.begun), r)
+		}
+	}
+	if r := m.perSecond(now.Add(30 * time.Second)); r > 1 {
+		t.Errorf("long after: %v", r)
+	}
+}
+
+func TestTimeLeft(t *testing.T) {
+	at := time.Now().Add(-time.Hour)
+	for name, c := range map[string]struct {
+		p    progress
+		at   int64
+		want time.Duration
+	}{
+		"half":    {progress{end: 1001, goal: 1001, meter: meter{rate: 50, begun: at, last: time.Now()}}, 500, 10 * time.Second},
+		"done":    {progress{end: 1001, goal: 1001, meter: meter{rate: 50, begun: at, last: time.Now()}}, 1000, 0},
+		"no rate": {progress{end: 1001, goal: 1001}, 500, 0},
+	} {
+		tb := &table{at: c.at, progress: c.p}
+		if st := tb.stats(); st.Left.Round(time.Second) != c.want || st.Recovering != (c.at < 1000) {
+			t.Errorf("%s: %+v", name, st)
+		}
+	}
+}
