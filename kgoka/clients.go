@@ -130,7 +130,9 @@ func (c *clients) connect(ctx context.Context) (err error) {
 		kgo.SessionTimeout(p.cfg.SessionTimeout), kgo.HeartbeatInterval(p.cfg.heartbeat()),
 		kgo.RebalanceTimeout(p.cfg.RebalanceTimeout),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()), // fetched says where to begin, and nothing else does
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		// The group commits past control records, too: where they are the last, and
+		// retention takes them, it would seem to have missed something.
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
 		kgo.WithHooks(c), kgo.OnPartitionsAssigned(c.assigned), kgo.AdjustFetchOffsetsFn(c.fetched),
 		kgo.OnPartitionsRevoked(c.revoked), kgo.OnPartitionsLost(c.revoked))...)
 	return err

@@ -2,6 +2,8 @@ package kgoka
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -206,5 +208,44 @@ func TestLogChangesUnderARunningGroup(t *testing.T) {
 			p.mustFail(c.says)
 			b.checkOnce(100, 1, "out", "a-table")
 		})
+	}
+}
+
+// TestRetentionOfMarkers: a log whose last transactions retention has taken, with
+// their markers, has lost nothing that the group has not seen.
+func TestRetentionOfMarkers(t *testing.T) {
+	b := newBed(t, "in", "out", "a-table")
+	p := start(t, b.config("a-1"), counting("a", "in", "out")).waitReady()
+	b.transact(kgo.TryCommit, "in", 0, 1)
+	b.transact(kgo.TryAbort, "in", 7, 8)
+	var end kadm.ListedOffset
+	until(t, "the group has committed the last marker", func() bool {
+		end, _ = b.settled("in").Lookup("in", onIn)
+		return end.Offset >= 6 && b.committed("a", "in", onIn).At == end.Offset
+	})
+	p.mustEnd()
+	if st := p.Stats(); st.In != 2 {
+		t.Errorf("%d records", st.In)
+	}
+	b.deleteRecords("in", onIn, end.Offset)
+	p = start(t, b.config("a-1"), counting("a", "in", "out")).waitReady()
+	b.transact(kgo.TryCommit, "in", 2)
+	b.caughtUp("a", "in")
+	p.mustEnd()
+	b.checkOnce(3, 1, "out", "a-table")
+}
+
+// transact produces values for key-0 in one transaction.
+func (b *bed) transact(end kgo.TransactionEndTry, topic string, values ...int) {
+	b.t.Helper()
+	cl := b.client(kgo.TransactionalID("upstream"))
+	defer cl.Close()
+	err := cl.BeginTransaction()
+	for _, v := range values {
+		rec := &kgo.Record{Topic: topic, Key: []byte("key-0"), Value: fmt.Append(nil, v)}
+		err = errors.Join(err, cl.ProduceSync(context.Background(), rec).FirstErr())
+	}
+	if err = errors.Join(err, cl.EndTransaction(context.Background(), end)); err != nil {
+		b.t.Fatal(err)
 	}
 }

@@ -146,9 +146,11 @@ func (pt *part) run() {
 			if pt.batch.failed() != nil {
 				return
 			}
-			pt.handle(&pt.call, ch, rec)
+			if !rec.Attrs.IsControl() {
+				pt.handle(&pt.call, ch, rec)
+				pt.nIn++
+			}
 		}
-		pt.nIn += int64(len(ch.records))
 	}
 	pt.sendRows()
 }
