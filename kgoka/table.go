@@ -106,14 +106,15 @@ type table struct {
 	moving map[string]row // kept after the move as a cache of recent rows
 	at     int64          // last offset of the log that fresh stands for, -1 if none
 	err    error          // of the last move
-	moves  sync.WaitGroup
-	busy   bool
+	busy   bool           // a move is under way
+	idle   *sync.Cond     // it has ended
 
 	progress
 }
 
 func newTable(at place, s *diskStore) (*table, error) {
 	t := &table{place: at, store: s, overlay: map[string]row{}, fresh: map[string]row{}, at: -1}
+	t.idle = sync.NewCond(&t.mu)
 	if s == nil {
 		return t, nil
 	}
@@ -223,9 +224,10 @@ func (t *table) supersede(k keyed) error {
 
 // settle ends the gathering: the rest of the rows can be read from now on.
 func (t *table) settle() error {
+	t.still() // its rows cannot be read before it ends
 	run := t.run
 	t.run, t.bytes = nil, 0
-	t.moves.Wait() // which superseded rows are to be compared with
+	t.mu.Unlock()
 	for _, k := range run {
 		if err := t.supersede(k); err != nil {
 			return err
@@ -250,12 +252,10 @@ func (t *table) full(times int) bool {
 // maybeMove starts a move when enough is due. When moves do not keep up, it waits.
 func (t *table) maybeMove() error {
 	t.mu.Lock()
-	if t.busy && t.full(4) {
-		t.mu.Unlock()
-		t.moves.Wait()
-		t.mu.Lock()
-	}
 	defer t.mu.Unlock()
+	for t.busy && t.full(4) {
+		t.idle.Wait()
+	}
 	if t.err == nil && !t.busy && t.full(1) {
 		t.move()
 	}
@@ -271,7 +271,7 @@ func (t *table) move() {
 		t.moving, t.fresh = t.fresh, make(map[string]row, len(t.fresh))
 	}
 	rows := t.moving
-	t.moves.Go(func() {
+	go func() {
 		var err error
 		if run == nil {
 			run = list(rows)
@@ -284,7 +284,17 @@ func (t *table) move() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.busy, t.err = false, err
-	})
+		t.idle.Broadcast()
+	}()
+}
+
+// still locks the table when no move is under way: those that come to read may
+// wait beside the one that fills it.
+func (t *table) still() {
+	t.mu.Lock()
+	for t.busy {
+		t.idle.Wait()
+	}
 }
 
 // list returns rows by rising key.
@@ -341,8 +351,7 @@ func (t *table) flush() error {
 	if t.store == nil {
 		return nil
 	}
-	t.moves.Wait()
-	t.mu.Lock()
+	t.still()
 	defer t.mu.Unlock()
 	if t.err != nil {
 		return t.err
@@ -368,8 +377,7 @@ func (t *table) close() error {
 
 // wipe empties the table: it is of the log id from now on.
 func (t *table) wipe(id identity) error {
-	t.moves.Wait()
-	t.mu.Lock()
+	t.still()
 	defer t.mu.Unlock()
 	t.id, t.at, t.fresh, t.moving, t.run, t.bytes = id, -1, map[string]row{}, nil, nil, 0
 	if t.store == nil {
