@@ -268,13 +268,16 @@ func (c *call) Emit(topic goka.Stream, key string, v any, opts ...goka.ContextOp
 	c.EmitRecord(string(topic), key, b, optionHeaders(opts))
 }
 
+// Loopback writes to the group's loop. The record is its own origin: its row may
+// have seen later inputs by the time it comes.
 func (c *call) Loopback(key string, v any, opts ...goka.ContextOption) {
 	loop := c.p.graph.LoopStream()
 	if loop == nil {
 		c.Fail(errors.New("the graph has no loop"))
 	}
 	b := c.encode(loop.Topic(), loop.Codec(), v)
-	c.send(c.record(loop.Topic(), []byte(key), b, c.stamp(optionHeaders(opts))))
+	c.direct.Index++ // an output like any other to finish
+	c.send(c.record(loop.Topic(), []byte(key), b, optionHeaders(opts)))
 }
 
 // failed is what Fail panics with.

@@ -2,6 +2,7 @@ package kgoka
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/lovoo/goka"
@@ -220,5 +221,35 @@ func TestWhoeverProduces(t *testing.T) {
 		if r.Partition != Partition("key-0", nparts) {
 			t.Errorf("output on partition %d", r.Partition)
 		}
+	}
+}
+
+// TestLoopsBackToTheSameRow: what an input loops back is not taken for it, nor for
+// something older than the inputs that came meanwhile.
+func TestLoopsBackToTheSameRow(t *testing.T) {
+	b := newBed(t, "in", "a-loop", "a-table")
+	const n = 100
+	var looped []string
+	p := start(t, b.config("a-1"), goka.DefineGroup("a", goka.Persist(Bytes{}),
+		goka.Input("in", Bytes{}, func(ctx goka.Context, msg any) {
+			ctx.Loopback(ctx.Key(), msg)
+			ctx.SetValue(msg)
+		}),
+		goka.Loop(Bytes{}, func(ctx goka.Context, msg any) {
+			looped = append(looped, string(msg.([]byte)))
+			ctx.SetValue(msg)
+		}))).waitReady()
+	b.feed("in", 0, n, 1)
+	b.caughtUp("a", "in", "a-loop")
+	p.mustEnd()
+	if len(looped) != n || looped[0] != "0" || looped[n-1] != fmt.Sprint(n-1) {
+		t.Errorf("looped: %q", looped)
+	}
+	b.rewind("a", "in")
+	p = start(t, b.config("a-1"), p.graph).waitReady()
+	b.caughtUp("a", "in", "a-loop")
+	p.mustEnd()
+	if st := p.Stats(); st.Skipped != n || len(looped) != n {
+		t.Errorf("%d skipped, %d looped after a reset", st.Skipped, len(looped))
 	}
 }

@@ -29,6 +29,8 @@ const (
 //     partition must have waited behind it;
 //   - groups without a table, which cannot remember;
 //   - a handled input that left no trace: it is handled again when it comes again;
+//   - what a group loops back to itself, which is its own origin: its row may get
+//     later inputs directly before;
 //   - a forged header: who may write to a topic may write its headers.
 type Origin struct {
 	TopicID   [16]byte // a topic made anew counts as another one
