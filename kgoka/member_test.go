@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -124,4 +125,20 @@ func TestNamesakes(t *testing.T) {
 	b.caughtUp("a", "in")
 	q.mustEnd()
 	b.checkOnce(n, keys, "out", "a-table")
+}
+
+// TestMembersConsumeTheSame: an instance with another input does not get in, where
+// it would share partitions of the table with those that are there.
+func TestMembersConsumeTheSame(t *testing.T) {
+	b := newBed(t, "in", "in-2", "a-table")
+	p := start(t, b.config("a-1"), counting("a", "in", "")).waitReady()
+	more := goka.DefineGroup("a", goka.Persist(Bytes{}), goka.Inputs(goka.Streams{"in", "in-2"}, Bytes{}, func(goka.Context, any) {}))
+	start(t, b.config("a-2"), more).mustFail(`do not all consume ["in" "in-2"]`, "INCONSISTENT_GROUP_PROTOCOL")
+	b.feed("in", 0, 100, 7)
+	b.caughtUp("a", "in")
+	if n := p.owns(); n != nparts {
+		t.Errorf("the one that was there has %d partitions", n)
+	}
+	p.mustEnd()
+	start(t, b.config("a-2"), more).waitReady().mustEnd()
 }
