@@ -97,6 +97,7 @@ func TestVisitAll(t *testing.T) {
 // Run, and says how many rows it has visited.
 func TestVisitIsAborted(t *testing.T) {
 	b := newBed(t, "in", "out", "a-table")
+	broker := b.fake(t)
 	const keys = 100
 	inside := make(chan struct{})
 	var once sync.Once
@@ -127,7 +128,7 @@ func TestVisitIsAborted(t *testing.T) {
 	q := start(t, b.config("a-2"), visited(nil)) // takes half of it
 	until(t, "it joins", func() bool { return b.members("a") == 2 })
 	var told atomic.Bool
-	b.fake(t).ControlKey(kmsg.Heartbeat.Int16(), func(kmsg.Request) (kmsg.Response, error, bool) { told.Store(true); return nil, nil, false })
+	broker.ControlKey(kmsg.Heartbeat.Int16(), func(kmsg.Request) (kmsg.Response, error, bool) { told.Store(true); return nil, nil, false })
 	until(t, "the first one is told", told.Load)
 	close(wait)
 	if r := <-done; !errors.Is(r.err, goka.ErrVisitAborted) || r.n == 0 || r.n >= keys {
