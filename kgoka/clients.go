@@ -186,8 +186,8 @@ func (c *clients) assigned(_ context.Context, cl *kgo.Client, m map[string][]int
 	c.offer(nil)
 }
 
-// fetched says where to consume from. The offsets have no epochs, which positions
-// has looked at: what the client must look up itself, it adds to its fetches one
+// fetched says where to consume from. The client gets offsets without epochs, which
+// positions has looked at: what it must look up itself, it adds to its fetches one
 // long poll later.
 func (c *clients) fetched(ctx context.Context, offs map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	assign := map[string][]int32{}

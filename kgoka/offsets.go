@@ -159,7 +159,7 @@ func (m *membership) positions(ctx context.Context, assign map[string][]int32) (
 				m.p.cfg.Log.Warn("nothing committed yet, and the log's first records are gone: starting at the first that is left",
 					"topic", topic, "partition", num, "offset", first)
 			}
-			at[topic][num] = kgo.EpochOffset{Epoch: -1, Offset: first}
+			at[topic][num] = kgo.EpochOffset{Epoch: x.epoch, Offset: first}
 		}
 	}
 	return at, nil
@@ -241,7 +241,7 @@ func (c *clients) partitionError(topic string, num int32, e error) error {
 	case errors.As(e, &loss):
 		return c.offsetError(topic, num, fmt.Errorf("the log has lost records after the group has consumed them: offset %d was next, and the log of that leader epoch ends at %d now", loss.ConsumedTo, loss.ResetTo))
 	case errors.Is(e, kerr.OffsetOutOfRange):
-		if _, err := c.positions(ctx, map[string][]int32{topic: {num}}); err != nil {
+		if _, err := c.positions(ctx, map[string][]int32{topic: {num}}); err != nil && !passing(err) {
 			return err
 		}
 		return doubt{fmt.Errorf("fetching %s/%d: %w", topic, num, e)} // of the position only: the commit says where to go on

@@ -8,8 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func TestFirstOffset(t *testing.T) {
@@ -247,5 +251,40 @@ func (b *bed) transact(end kgo.TransactionEndTry, topic string, values ...int) {
 	}
 	if err = errors.Join(err, cl.EndTransaction(context.Background(), end)); err != nil {
 		b.t.Fatal(err)
+	}
+}
+
+// TestOutOfRangeWhileTheCoordinatorFails: where the log is looked at because a
+// broker says that an offset is not there, an error that passes ends nothing.
+func TestOutOfRangeWhileTheCoordinatorFails(t *testing.T) {
+	b := newBed(t, "in", "out", "a-table")
+	p := start(t, b.config("a-1"), counting("a", "in", "out")).waitReady()
+	b.fake(t).Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: "in", Err: kerr.OffsetOutOfRange})
+	failing := b.fake(t).Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetFetch}, Group: "a", Err: kerr.UnknownServerError})
+	b.feed("in", 0, 100, 1) // ends the fetch that waits; the next one fails
+	until(t, "the offsets are looked at", func() bool { return failing.Hits() > 0 })
+	b.feed("in", 100, 100, 1)
+	b.caughtUp("a", "in")
+	p.mustEnd()
+	b.checkOnce(200, 1, "out", "a-table")
+}
+
+// TestVisitKeepsTheEpoch: a visit commits the group's offsets once more as they
+// are, with the leader epoch that tells of a log that was cut.
+func TestVisitKeepsTheEpoch(t *testing.T) {
+	b := newBed(t, "in", "out", "a-table")
+	g := visited(func(ctx goka.Context, _ any) { ctx.Emit("out", ctx.Key(), []byte("x")) })
+	p := start(t, b.config("a-1"), g).waitReady()
+	b.feed("in", 0, 100, 1)
+	b.caughtUp("a", "in")
+	p.mustEnd()
+	before := b.committed("a", "in", onIn)
+	p = start(t, b.config("a-1"), g).waitReady()
+	if n, err := p.VisitAll(t.Context(), "mark", nil); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	p.mustEnd()
+	if b.settled("out"); b.committed("a", "in", onIn) != before || before.LeaderEpoch < 0 {
+		t.Errorf("committed %+v, was %+v", b.committed("a", "in", onIn), before)
 	}
 }
