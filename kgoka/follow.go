@@ -104,7 +104,7 @@ func apply(tables map[place]*table, fs kgo.Fetches) error {
 
 func (t *table) apply(id [16]byte, fp kgo.FetchPartition) error {
 	switch {
-	case errors.Is(fp.Err, kerr.OffsetOutOfRange), errors.As(fp.Err, new(*kgo.ErrDataLoss)):
+	case errors.Is(fp.Err, kerr.OffsetOutOfRange), errors.Is(fp.Err, kerr.UnknownTopicID), errors.As(fp.Err, new(*kgo.ErrDataLoss)):
 		return fmt.Errorf("reading table %s: %w: %w", t.place, errMoved, fp.Err)
 	case id != [16]byte{} && id != t.id.topic:
 		return fmt.Errorf("reading table %s: %w: the topic was made anew", t.place, errMoved)
@@ -159,19 +159,25 @@ func count(tables []*table) (n int64) {
 	return n
 }
 
-// follow reads tables until ctx ends. A log that changes under it is looked at anew.
-func (b *base) follow(ctx context.Context, role Role, tables []*table) {
+// follow reads tables until ctx ends. A log that changes under it is looked at
+// anew; it is an error if its keys are elsewhere then.
+func (b *base) follow(ctx context.Context, role Role, tables []*table) error {
 	for wait := 100 * time.Millisecond; len(tables) > 0; wait = min(2*wait, 5*time.Second) {
 		err := b.read(ctx, tables, true)
 		if ctx.Err() != nil || b.failed().Err() != nil {
-			return
+			return nil
 		}
 		b.cfg.Log.Warn("reading tables anew", "error", err, "after", wait)
 		pause(ctx, wait)
 		for _, t := range tables {
-			if _, err := b.take(ctx, role, t.topic, t.part); err != nil && ctx.Err() == nil {
+			_, err := b.take(ctx, role, t.topic, t.part)
+			if err != nil && ctx.Err() == nil {
 				b.cfg.Log.Warn("a table cannot be read", "error", err)
+			}
+			if errors.As(err, new(*localError)) {
+				return err
 			}
 		}
 	}
+	return nil
 }

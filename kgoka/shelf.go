@@ -18,8 +18,9 @@ type shelf struct {
 	adm  *kgo.Client
 	log  *slog.Logger
 
-	mu   sync.Mutex
-	open map[place]*table
+	mu    sync.Mutex
+	open  map[place]*table
+	parts map[string]int32 // of each topic, when the first of its tables was taken
 }
 
 // failed ends when rows cannot be written any more, with the reason as its cause.
@@ -41,6 +42,13 @@ func (s *shelf) take(ctx context.Context, role Role, topic string, nums ...int32
 	})
 	if err != nil {
 		return nil, fmt.Errorf("table %q: %w", topic, err)
+	}
+	s.mu.Lock()
+	had := cmp.Or(s.parts[topic], l.parts)
+	s.parts[topic] = had
+	s.mu.Unlock()
+	if l.parts != had || slices.ContainsFunc(nums, func(num int32) bool { return num >= had }) {
+		return nil, &localError{fmt.Errorf("table %q has got another number of partitions, %d now: its keys are elsewhere, and a new start reads it anew", topic, l.parts)}
 	}
 	ts, errs := make([]*table, len(nums)), make([]error, len(nums))
 	var opening sync.WaitGroup // after a crash, opening reads all keys

@@ -87,8 +87,7 @@ func (v *View) work(ctx context.Context) error {
 	}
 	v.serve(ts)
 	close(v.running)
-	v.follow(ctx, RoleView, ts)
-	return nil
+	return v.follow(ctx, RoleView, ts)
 }
 
 // serve says what can be read, nil for nothing any more.
