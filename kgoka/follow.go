@@ -68,11 +68,12 @@ func (b *base) read(ctx context.Context, tables []*table, forever bool) (err err
 		if !forever {
 			b.pulse.begin(func() string { return "writing rows read from the log to the local table" })
 		}
-		if err := apply(reading, fs); err != nil {
-			return err
-		}
+		err := apply(reading, fs)
 		if !forever {
 			b.pulse.begin(nil)
+		}
+		if err != nil {
+			return err
 		}
 		due = false
 		for _, t := range reading {

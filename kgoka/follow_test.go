@@ -47,3 +47,20 @@ func TestTopicMadeAnew(t *testing.T) {
 		}
 	}
 }
+
+// TestReadingEnds: what reading fails with is no step that hangs.
+func TestReadingEnds(t *testing.T) {
+	b := newBed(t, "names")
+	b.feed("names", 0, 100, 100)
+	r, ctx := b.reader(), t.Context()
+	ts := must(r.take(ctx, RoleView, "names", numbers(nparts)...))(t)
+	if err := r.aim(ctx, ts, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, tb := range ts {
+		tb.id.topic[0]++
+	}
+	if err := r.catchUp(ctx, ts); !errors.Is(err, errMoved) || r.pulse.step != nil {
+		t.Errorf("got %v, at work on %v", err, r.pulse.step != nil)
+	}
+}
