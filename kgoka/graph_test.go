@@ -95,6 +95,7 @@ func TestTopicsThatDoNotFit(t *testing.T) {
 			parallel(t)
 			b := newBed(t, "in")
 			if c.odd != "" {
+				b.remove(c.odd)
 				if _, err := kadm.NewClient(b.cl).CreateTopic(t.Context(), 3, 1, nil, c.odd); err != nil {
 					t.Fatal(err)
 				}

@@ -75,15 +75,7 @@ func (b *bed) clean(topics ...string) {
 		}
 		return true
 	})
-	old := append([]string{"a-loop", "b-loop"}, topics...)
-	until(b.t, "topics of the test before are gone", func() bool {
-		for _, r := range must(adm.DeleteTopics(ctx, old...))(b.t) {
-			if !errors.Is(r.Err, kerr.UnknownTopicOrPartition) {
-				return false
-			}
-		}
-		return true
-	})
+	b.remove(append([]string{"a-loop", "b-loop", "a-table", "b-table"}, topics...)...)
 	for _, r := range must(adm.CreateTopics(ctx, nparts, -1, nil, topics...))(b.t) {
 		if r.Err != nil {
 			b.t.Fatalf("topic %s: %v", r.Topic, r.Err)
@@ -94,6 +86,20 @@ func (b *bed) clean(topics ...string) {
 		return err == nil && ends.Error() == nil
 	})
 	b.cl.PurgeTopicsFromClient(topics...)
+}
+
+// remove deletes topics, those that are there.
+func (b *bed) remove(topics ...string) {
+	b.t.Helper()
+	adm := kadm.NewClient(b.cl)
+	until(b.t, "topics of the test before are gone", func() bool {
+		for _, r := range must(adm.DeleteTopics(b.t.Context(), topics...))(b.t) {
+			if !errors.Is(r.Err, kerr.UnknownTopicOrPartition) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 func must[T any](v T, err error) func(testing.TB) T {
