@@ -23,7 +23,7 @@ type base struct {
 }
 
 func newBase(cfg Config, name string) *base {
-	return &base{cfg: cfg, name: name, net: &connects{log: cfg.Log, away: map[string]bool{}}, shelf: shelf{log: cfg.Log, open: map[place]*table{}, parts: map[string]int32{}}}
+	return &base{cfg: cfg, name: name, net: &connects{log: cfg.Log, away: map[string]bool{}}, shelf: shelf{log: cfg.Log, keep: cfg.Origins, open: map[place]*table{}, parts: map[string]int32{}}}
 }
 
 // start opens the tables' folder.

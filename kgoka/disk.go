@@ -158,11 +158,12 @@ func (d *disk) open(at place) (*diskStore, error) {
 	if err != nil || m == nil {
 		return s, err
 	}
-	if len(m) != 28 {
+	if len(m) != 36 {
 		return s, errRow
 	}
 	s.id = identity{[16]byte(m), int32(binary.BigEndian.Uint32(m[16:]))}
 	s.last = int64(binary.BigEndian.Uint64(m[20:]))
+	s.asOf = int64(binary.BigEndian.Uint64(m[28:]))
 	return s, nil
 }
 
@@ -192,11 +193,12 @@ type diskStore struct {
 	meta, prefix []byte
 	id           identity
 	last         int64 // offset of the last changelog record applied, -1 if none
+	asOf         int64 // when it was, in Unix milliseconds
 }
 
 func (s *diskStore) encodeMeta() []byte {
 	m := binary.BigEndian.AppendUint32(slices.Clone(s.id.topic[:]), uint32(s.id.parts))
-	return binary.BigEndian.AppendUint64(m, uint64(s.last))
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(m, uint64(s.last)), uint64(s.asOf))
 }
 
 // wipe empties the store and notes the log that it is for from now on.

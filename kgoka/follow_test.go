@@ -5,7 +5,9 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/lovoo/goka/codec"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -62,5 +64,74 @@ func TestReadingEnds(t *testing.T) {
 	}
 	if err := r.catchUp(ctx, ts); !errors.Is(err, errMoved) || r.pulse.step != nil {
 		t.Errorf("got %v, at work on %v", err, r.pulse.step != nil)
+	}
+}
+
+// TestDeletionsLeaveTheLog: a local table that was away for so long that the log
+// may have forgotten deletions is made anew, unless no more than one record came since.
+func TestDeletionsLeaveTheLog(t *testing.T) {
+	for name, c := range map[string]struct {
+		away time.Duration
+		then string // keys written meanwhile
+		want string
+	}{
+		"long":         {time.Hour, "cd", "b=1 c=1 d=1 "},
+		"short":        {time.Minute, "cd", "a=1 b=1 c=1 d=1 "}, // the log of this test forgets at once
+		"long and one": {time.Hour, "", "a=1 b=1 "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t)
+			if b.c == nil {
+				t.Skip("a real log compacts when it likes")
+			}
+			must(kadm.NewClient(b.cl).CreateTopic(t.Context(), 1, -1, map[string]*string{
+				"cleanup.policy": kadm.StringPtr("compact"), "delete.retention.ms": kadm.StringPtr("3600000")}, "names"))(t)
+			put := func(key string, value []byte) {
+				b.produce(&kgo.Record{Topic: "names", Key: []byte(key), Value: value, Timestamp: time.Now().Add(-2 * time.Hour)})
+			}
+			read := func(cfg Config) (got string) {
+				v := view(t, cfg, "names", new(codec.String))
+				defer v.stop()
+				it, err := v.Iterator()
+				return all(t, it, err) + " "
+			}
+			cfg := b.config("")
+			cfg.Dir = t.TempDir()
+			put("a", []byte("1"))
+			put("b", []byte("1"))
+			read(cfg)
+			d := must(openDisk(cfg.Dir, "view=names", nil))(t)
+			s := must(d.open(place{"names", 0}))(t)
+			s.asOf -= c.away.Milliseconds()
+			if err := errors.Join(s.write(nil, s.last), d.close()); err != nil {
+				t.Fatal(err)
+			}
+			if c.then != "" {
+				put("a", nil)
+			}
+			for _, k := range c.then {
+				put(string(k), []byte("1"))
+			}
+			b.c.Compact()
+			if got := read(cfg); got != c.want || b.logs.count("may have left the log") > 0 != (c.want[0] == 'b') {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// TestDeletionsThatStay: a group with Origins deletes no rows from its log.
+func TestDeletionsThatStay(t *testing.T) {
+	b := newBed(t, "a-table")
+	b.feed("a-table", 0, 100, 1)
+	r := b.reader()
+	num := Partition("key-0", nparts)
+	for role, want := range map[Role]int64{RoleActive: 7, RoleStandby: 7, RoleJoin: -1} {
+		tb := must(r.take(t.Context(), role, "a-table", num))(t)[0]
+		tb.at, tb.asOf = 7, time.Now().Add(-24*time.Hour).UnixMilli()
+		must(r.take(t.Context(), role, "a-table", num))(t)
+		if tb.at != want {
+			t.Errorf("%s: the table is at %d, want %d", role, tb.at, want)
+		}
 	}
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -17,6 +19,7 @@ type shelf struct {
 	disk *disk // nil: memory
 	adm  *kgo.Client
 	log  *slog.Logger
+	keep bool // rows that the group deletes stay in its own table's log
 
 	mu    sync.Mutex
 	open  map[place]*table
@@ -49,6 +52,9 @@ func (s *shelf) take(ctx context.Context, role Role, topic string, nums ...int32
 	s.mu.Unlock()
 	if l.parts != had || slices.ContainsFunc(nums, func(num int32) bool { return num >= had }) {
 		return nil, &localError{fmt.Errorf("table %q has got another number of partitions, %d now: its keys are elsewhere, and a new start reads it anew", topic, l.parts)}
+	}
+	if s.keep && (role == RoleActive || role == RoleStandby) {
+		l.memory = math.MaxInt64
 	}
 	ts, errs := make([]*table, len(nums)), make([]error, len(nums))
 	var opening sync.WaitGroup // after a crash, opening reads all keys
@@ -110,6 +116,7 @@ func (s *shelf) load(at place) (*table, error) {
 // misfit says why t cannot be of the log l, or "".
 func (t *table) misfit(l topicLog) string {
 	start, end := l.start[t.part], l.end[t.part]
+	age := time.Since(time.UnixMilli(t.asOf))
 	switch {
 	case t.id == identity{}:
 		return "it is new"
@@ -121,6 +128,8 @@ func (t *table) misfit(l topicLog) string {
 		return fmt.Sprintf("it is ahead of the log: has offset %d, the log ends at %d", t.at, end-1)
 	case t.at >= 0 && t.at+1 < start:
 		return fmt.Sprintf("the log has lost what comes next: has offset %d, the log begins at %d", t.at, start)
+	case t.at >= 0 && t.at+2 < end && age > l.memory/2: // the last record of a log stays; half is for the reading
+		return fmt.Sprintf("it is %v old: rows deleted since may have left the log (delete.retention.ms is %v)", age.Round(time.Second), l.memory)
 	}
 	return ""
 }

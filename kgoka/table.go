@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -105,6 +106,7 @@ type table struct {
 	bytes  int
 	moving map[string]row // kept after the move as a cache of recent rows
 	at     int64          // last offset of the log that fresh stands for, -1 if none
+	asOf   int64          // when it came to that, in Unix milliseconds
 	err    error          // of the last move
 	busy   bool           // a move is under way
 	idle   *sync.Cond     // it has ended
@@ -118,7 +120,7 @@ func newTable(at place, s *diskStore) (*table, error) {
 	if s == nil {
 		return t, nil
 	}
-	t.id, t.at = s.id, s.last
+	t.id, t.at, t.asOf = s.id, s.last, s.asOf
 	known, err := s.keys()
 	t.known.Store(known)
 	return t, err
@@ -169,7 +171,7 @@ func (t *table) commit(end int64) error {
 		}
 		t.put(k, r)
 	}
-	t.at = max(t.at, end)
+	t.at, t.asOf = max(t.at, end), time.Now().UnixMilli()
 	t.mu.Unlock()
 	clear(t.overlay)
 	return t.maybeMove()
@@ -200,7 +202,7 @@ func (t *table) replay(recs []*kgo.Record) error {
 		}
 	}
 	t.mu.Lock()
-	t.at = recs[len(recs)-1].Offset
+	t.at, t.asOf = recs[len(recs)-1].Offset, time.Now().UnixMilli()
 	t.mu.Unlock()
 	if gather && !t.due() {
 		return t.settle()
@@ -266,6 +268,7 @@ func (t *table) maybeMove() error {
 // called with mu held.
 func (t *table) move() {
 	run, end := t.run, t.at
+	t.store.asOf = t.asOf
 	t.moving, t.run, t.bytes, t.busy = nil, nil, 0, true
 	if run == nil {
 		t.moving, t.fresh = t.fresh, make(map[string]row, len(t.fresh))
@@ -359,6 +362,7 @@ func (t *table) flush() error {
 	if len(t.fresh) == 0 && t.at == t.store.last {
 		return nil
 	}
+	t.store.asOf = t.asOf
 	if err := t.write(list(t.fresh), t.at); err != nil {
 		return err
 	}

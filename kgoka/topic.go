@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -131,7 +133,8 @@ func topicIDs(ctx context.Context, cl *kgo.Client, topics ...string) (map[string
 // topicLog is what the brokers have of a topic; offsets are by partition.
 type topicLog struct {
 	identity
-	start, end []int64 // first offset, and the one after the last
+	start, end []int64       // first offset, and the one after the last
+	memory     time.Duration // for which a deletion surely stays in the log
 }
 
 func logOf(ctx context.Context, cl *kgo.Client, topic string) (l topicLog, err error) {
@@ -141,6 +144,9 @@ func logOf(ctx context.Context, cl *kgo.Client, topic string) (l topicLog, err e
 	}
 	l.identity = identity{ts[topic].ID, int32(len(ts[topic].Partitions))}
 	adm := kadm.NewClient(cl)
+	if l.memory, err = memoryOf(ctx, adm, topic); err != nil {
+		return l, err
+	}
 	starts, err := adm.ListStartOffsets(ctx, topic)
 	if err != nil {
 		return l, err
@@ -154,6 +160,21 @@ func logOf(ctx context.Context, cl *kgo.Client, topic string) (l topicLog, err e
 		l.end, err = byPartition(ends[topic], l.parts)
 	}
 	return l, err
+}
+
+// memoryOf returns a topic's delete.retention.ms. Who may not see it gets the brokers' default.
+func memoryOf(ctx context.Context, adm *kadm.Client, topic string) (time.Duration, error) {
+	all, err := adm.DescribeTopicConfigs(ctx, topic)
+	if err != nil {
+		return 0, err
+	}
+	one, _ := all.On(topic, nil)
+	for _, c := range one.Configs {
+		if ms, err := strconv.ParseInt(c.MaybeValue(), 10, 64); err == nil && c.Key == "delete.retention.ms" {
+			return time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond, nil
+		}
+	}
+	return 24 * time.Hour, nil
 }
 
 func byPartition(list map[int32]kadm.ListedOffset, n int32) ([]int64, error) {
