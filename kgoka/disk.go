@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,9 @@ type disk struct {
 
 // damaged is a file that says that the database must be made anew.
 const damaged = "DAMAGED"
+
+// newRows begins the names of files that shall become part of the database.
+const newRows = "rows-"
 
 // closeWait is how long the last rows may take to reach the disk. Without them
 // the next start reads more of the changelog.
@@ -77,13 +81,26 @@ func openDisk(dir, name string, fs vfs.FS) (*disk, error) {
 	}
 	err := d.try(func() (err error) {
 		d.opts = o
-		d.db, err = pebble.Open(d.dir, o)
+		if d.db, err = pebble.Open(d.dir, o); err == nil {
+			err = d.sweep()
+		}
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening local tables in %q: %w", d.dir, err)
 	}
 	return d, nil
+}
+
+// sweep removes what a crash left between being written and becoming part of the database.
+func (d *disk) sweep() error {
+	names, err := d.fs.List(d.dir)
+	for _, name := range names {
+		if strings.HasPrefix(name, newRows) {
+			err = errors.Join(err, d.fs.Remove(d.fs.PathJoin(d.dir, name)))
+		}
+	}
+	return err
 }
 
 // fail is for errors in the background; Pebble holds locks when it calls it.
@@ -205,7 +222,7 @@ func (s *diskStore) encodeMeta() []byte {
 func (s *diskStore) wipe(id identity) error {
 	s.id, s.last = id, -1
 	b := s.d.db.NewBatch()
-	if err := errors.Join(b.DeleteRange(s.prefix, upper(s.prefix), nil), b.Set(s.meta, s.encodeMeta(), nil)); err != nil {
+	if err := errors.Join(b.DeleteRange(s.prefix, upper(s.prefix), nil), b.Delete(prefix(aboutKeys, s.place), nil), b.Set(s.meta, s.encodeMeta(), nil)); err != nil {
 		return err
 	}
 	return s.d.apply(b)
@@ -230,7 +247,7 @@ func (s *diskStore) write(rows []keyed, end int64) error {
 	}
 	s.last = end
 	err := s.d.try(func() error {
-		name := s.d.fs.PathJoin(s.d.dir, fmt.Sprintf("rows-%d", s.d.files.Add(1)))
+		name := s.d.fs.PathJoin(s.d.dir, newRows+fmt.Sprint(s.d.files.Add(1)))
 		f, err := s.d.fs.Create(name, vfs.WriteCategoryUnspecified)
 		if err != nil {
 			return err

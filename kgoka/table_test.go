@@ -2,8 +2,10 @@ package kgoka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 
@@ -62,5 +64,45 @@ func TestReadersBesideMoves(t *testing.T) {
 	}
 	if tb.store.last != n-1 {
 		t.Errorf("the store stands for offset %d, want %d", tb.store.last, n-1)
+	}
+}
+
+// TestWhatACrashLeaves: files that have not become part of the database go, and
+// the filter of a store does not outlive its rows.
+func TestWhatACrashLeaves(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	dir := t.TempDir()
+	open := func(fs vfs.FS) (*disk, *diskStore) {
+		d := must(openDisk(dir, "x", fs))(t)
+		return d, must(d.open(place{"t", 0}))(t)
+	}
+	rows := func(key string) []keyed { return []keyed{{key: key, row: row{val: []byte("1")}}} }
+	d, s := open(fs)
+	f := newFilter()
+	f.add([]byte("a"))
+	if err := errors.Join(s.write(rows("a"), 5), s.keepKeys(f), d.close()); err != nil {
+		t.Fatal(err)
+	}
+	half := must(fs.Create(fs.PathJoin(d.dir, newRows+"7"), vfs.WriteCategoryUnspecified))(t)
+	if err := half.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d, s = open(fs)
+	if err := errors.Join(s.wipe(identity{parts: 1}), s.write(rows("b"), 5), d.db.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	crashed := fs.CrashClone(vfs.CrashCloneCfg{})
+	if err := d.close(); err != nil {
+		t.Fatal(err)
+	}
+	d, s = open(crashed)
+	defer d.close()
+	if !must(s.keys())(t).has([]byte("b")) {
+		t.Error("the filter is of rows that are gone")
+	}
+	for _, name := range must(crashed.List(d.dir))(t) {
+		if strings.HasPrefix(name, newRows) {
+			t.Errorf("%s was left", name)
+		}
 	}
 }
