@@ -60,6 +60,9 @@ type extent struct {
 	epoch    int32  // of the leader that wrote the record before the commit; -1: not known
 	epochEnd int64  // where the log of that epoch ends; -1: not known
 	meta     string // of the commit
+
+	rows    bool // the table has records of this partition, and no input of it a commit
+	origins bool // rows know what they have seen
 }
 
 // first returns the offset to consume from, or what is wrong with the commit.
@@ -67,6 +70,8 @@ func (x extent) first() (int64, error) {
 	topic, anew := otherID(x.meta, topicKey, x.id)
 	table, empty := otherID(x.meta, tableKey, x.table)
 	switch {
+	case x.commit < 0 && x.rows && x.end > 0 && (!x.origins || x.start > 0):
+		return 0, fmt.Errorf("the group's table has rows, but its offsets are gone (they expire, or were deleted): from the log's start, offset %d, records may be handled again or be missing", x.start)
 	case x.commit < 0:
 		return x.start, nil
 	case anew:
@@ -133,6 +138,10 @@ func (m *membership) positions(ctx context.Context, assign map[string][]int32) (
 			xs[topic][num] = x
 		}
 	}
+	rows, err := m.uncommitted(ctx, xs)
+	if err != nil {
+		return nil, err
+	}
 	if len(epochs) > 0 {
 		es, err := adm.OffsetForLeaderEpoch(ctx, epochs)
 		if err != nil {
@@ -151,9 +160,14 @@ func (m *membership) positions(ctx context.Context, assign map[string][]int32) (
 	for topic, parts := range xs {
 		at[topic] = map[int32]kgo.EpochOffset{}
 		for num, x := range parts {
+			x.rows, x.origins = rows[num], m.p.cfg.Origins
 			first, err := x.first()
 			if err != nil {
 				return nil, m.offsetError(topic, num, err)
+			}
+			if x.rows && x.end > 0 {
+				m.p.cfg.Log.Warn("the group's offsets are gone, its rows are not: starting at the first record, and skipping what rows have seen",
+					"topic", topic, "partition", num)
 			}
 			if x.commit < 0 && first > 0 {
 				m.p.cfg.Log.Warn("nothing committed yet, and the log's first records are gone: starting at the first that is left",
@@ -163,6 +177,36 @@ func (m *membership) positions(ctx context.Context, assign map[string][]int32) (
 		}
 	}
 	return at, nil
+}
+
+// uncommitted returns the partitions of which the group has committed nothing,
+// though its table has records of them. Both come in one transaction.
+func (m *membership) uncommitted(ctx context.Context, xs map[string]map[int32]*extent) (map[int32]bool, error) {
+	rows := map[int32]bool{}
+	if m.p.tableTopic == "" {
+		return nil, nil
+	}
+	for _, parts := range xs {
+		for num := range parts {
+			rows[num] = true
+		}
+	}
+	for _, parts := range xs {
+		for num, x := range parts {
+			rows[num] = rows[num] && x.commit < 0
+		}
+	}
+	if !slices.Contains(slices.Collect(maps.Values(rows)), true) {
+		return nil, nil
+	}
+	l, err := logOf(ctx, m.p.adm, m.p.tableTopic)
+	if err != nil {
+		return nil, err
+	}
+	for num := range rows {
+		rows[num] = rows[num] && int(num) < len(l.end) && l.end[num] > l.start[num]
+	}
+	return rows, nil
 }
 
 // sameTopics sees to it that the topics that the group consumes, and its table, are
@@ -178,6 +222,8 @@ func (m *membership) sameTopics(ctx context.Context) error {
 		return err
 	})
 	switch {
+	case ctx.Err() != nil: // before retry could tell a topic that is gone from one that a broker does not know yet
+		return ctx.Err()
 	case errors.Is(err, kerr.UnknownTopicOrPartition) && m.ids != nil:
 		return &localError{fmt.Errorf("a topic of group %q is gone: of %q, only %q are there", m.p.group, topics, known(ts))}
 	case err != nil:

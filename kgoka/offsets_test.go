@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +27,10 @@ func TestFirstOffset(t *testing.T) {
 		err  string
 	}{
 		"no commit":                 {func(x *extent) { x.commit = -1 }, 10, ""},
+		"no commit, but rows":       {func(x *extent) { x.commit, x.rows, x.start = -1, true, 0 }, 0, "offsets are gone"},
+		"rows that know":            {func(x *extent) { x.commit, x.rows, x.start, x.origins = -1, true, 0, true }, 0, ""},
+		"rows that cannot know all": {func(x *extent) { x.commit, x.rows, x.origins = -1, true, true }, 0, "offsets are gone"},
+		"rows, and an empty topic":  {func(x *extent) { x.commit, x.rows, x.start, x.end = -1, true, 0, 0 }, 0, ""},
 		"inside":                    {func(*extent) {}, 15, ""},
 		"at the start":              {func(x *extent) { x.commit = 10 }, 10, ""},
 		"at the end":                {func(x *extent) { x.commit = 20 }, 20, ""},
@@ -165,6 +170,48 @@ func TestOffsetsOfAnotherLog(t *testing.T) {
 }
 
 // TestStartsBehindRetention: a group that never ran begins with what is left.
+// TestOffsetsExpired: a group that has rows but no offsets any more does not begin
+// anew, unless its rows know what they have seen.
+func TestOffsetsExpired(t *testing.T) {
+	for name, origins := range map[string]bool{"known": true, "not known": false} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, "in", "out", "a-table")
+			cfg := b.config("a-1")
+			cfg.Origins = origins
+			count := func() *goka.GroupGraph {
+				return goka.DefineGroup("a", goka.Persist(Bytes{}), goka.Input("in", Bytes{}, func(ctx goka.Context, _ any) {
+					c := From(ctx)
+					c.SetRow(append(slices.Clone(c.Row()), '.'), nil)
+				}))
+			}
+			p := start(t, cfg, count()).waitReady()
+			b.feed("in", 0, 20, 20)
+			b.caughtUp("a", "in")
+			p.mustEnd()
+			adm := kadm.NewClient(b.cl)
+			until(t, "the group is gone", func() bool {
+				_, err := adm.DeleteGroup(t.Context(), "a")
+				return err == nil || errors.Is(err, kerr.GroupIDNotFound)
+			})
+			p = start(t, cfg, count())
+			if !origins {
+				p.mustFail(`"a"`, "in/", "offsets are gone", "--reset-offsets")
+				return
+			}
+			p.waitReady()
+			b.caughtUp("a", "in")
+			if b.logs.count("offsets are gone") == 0 {
+				t.Error("nothing is said about it")
+			}
+			for i := range 20 {
+				if v, err := p.Get(fmt.Sprintf("key-%d", i)); string(v) != "." || err != nil {
+					t.Errorf("row %d: %q, %v", i, v, err)
+				}
+			}
+		})
+	}
+}
+
 func TestStartsBehindRetention(t *testing.T) {
 	b := newBed(t, "in", "out", "a-table")
 	b.feed("in", 0, 100, 1)
