@@ -250,7 +250,7 @@ func (c *call) SetValue(v any, opts ...goka.ContextOption) {
 // becomes an empty one.
 func (c *call) Delete(opts ...goka.ContextOption) {
 	var value []byte
-	if c.guard {
+	if c.guard && len(c.vector()) > 0 { // there is something to remember
 		value = []byte{}
 	}
 	c.put(value, optionHeaders(opts))

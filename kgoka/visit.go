@@ -20,7 +20,8 @@ import (
 //
 // It ends with goka.ErrVisitAborted if the partitions are taken away or Run ends:
 // what was committed stays, and who calls it again begins anew. An error of the
-// callback ends Run, too.
+// callback ends Run, too. It must not be called from a callback: each would wait
+// for the other.
 func (p *Processor) VisitAll(ctx context.Context, name string, meta any) (int64, error) {
 	cb := p.visitors[name]
 	if cb == nil {
