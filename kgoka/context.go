@@ -153,7 +153,7 @@ func (c *call) vector() vector {
 }
 
 func (c *call) EmitRecord(topic, key string, value []byte, headers []kgo.RecordHeader) {
-	if _, ok := c.outputs[topic]; !ok {
+	if _, ok := c.p.outputs[topic]; !ok {
 		c.Fail(fmt.Errorf("topic %q is not an output of the graph", topic))
 	}
 	c.send(c.record(topic, []byte(key), value, c.stamp(headers)))
@@ -257,7 +257,7 @@ func (c *call) Delete(opts ...goka.ContextOption) {
 }
 
 func (c *call) Emit(topic goka.Stream, key string, v any, opts ...goka.ContextOption) {
-	codec, ok := c.outputs[string(topic)]
+	codec, ok := c.p.outputs[string(topic)]
 	if !ok {
 		c.Fail(fmt.Errorf("topic %q is not an output of the graph", topic))
 	}

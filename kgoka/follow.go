@@ -175,7 +175,7 @@ func (b *base) follow(ctx context.Context, role Role, tables []*table) error {
 			if err != nil && ctx.Err() == nil {
 				b.cfg.Log.Warn("a table cannot be read", "error", err)
 			}
-			if errors.As(err, new(*localError)) {
+			if errors.As(err, new(localError)) {
 				return err
 			}
 		}

@@ -44,7 +44,7 @@ func TestTopicMadeAnew(t *testing.T) {
 	})
 	for _, num := range numbers(nparts) {
 		_, err := r.take(ctx, RoleView, "names", num)
-		if !errors.As(err, new(*localError)) || !strings.Contains(err.Error(), "another number of partitions") {
+		if !errors.As(err, new(localError)) || !strings.Contains(err.Error(), "another number of partitions") {
 			t.Errorf("partition %d: %v", num, err)
 		}
 	}

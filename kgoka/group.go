@@ -43,7 +43,7 @@ func newSession(p *Processor, at offsets, member string, gen int32) *session {
 	for _, parts := range at {
 		for num := range parts {
 			if s.parts[num] == nil {
-				s.parts[num] = &part{p: p, s: s, num: num, outputs: p.outputs, joins: map[string]*table{}, rowAt: map[string]int{}}
+				s.parts[num] = &part{p: p, s: s, num: num, joins: map[string]*table{}, rowAt: map[string]int{}}
 			}
 		}
 	}

@@ -60,7 +60,7 @@ func (m *membership) alone(ctx context.Context) error {
 		}
 		if time.Since(start) > m.p.cfg.SessionTimeout+m.p.cfg.RebalanceTimeout {
 			m.member = "" // nothing to leave: it is the other one's now
-			return &localError{fmt.Errorf("another process has joined group %q as instance %q after this one: give each its own instance name", m.p.group, m.p.cfg.Instance)}
+			return localError{fmt.Errorf("another process has joined group %q as instance %q after this one: give each its own instance name", m.p.group, m.p.cfg.Instance)}
 		}
 	}
 	return ctx.Err()

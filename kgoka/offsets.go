@@ -91,7 +91,7 @@ func (x extent) first() (int64, error) {
 // offsetError says that a partition cannot be consumed from where the group is,
 // and what to do.
 func (m *membership) offsetError(topic string, num int32, err error) error {
-	return &localError{fmt.Errorf("group %q cannot go on with %s/%d: %w; to go on all the same, stop the group and say from where: "+
+	return localError{fmt.Errorf("group %q cannot go on with %s/%d: %w; to go on all the same, stop the group and say from where: "+
 		"kafka-consumer-groups --reset-offsets --group %s --topic %s:%d --to-offset N --execute", m.p.group, topic, num, err, m.p.group, topic, num)}
 }
 
@@ -225,7 +225,7 @@ func (m *membership) sameTopics(ctx context.Context) error {
 	case ctx.Err() != nil: // before retry could tell a topic that is gone from one that a broker does not know yet
 		return ctx.Err()
 	case errors.Is(err, kerr.UnknownTopicOrPartition) && m.ids != nil:
-		return &localError{fmt.Errorf("a topic of group %q is gone: of %q, only %q are there", m.p.group, topics, known(ts))}
+		return localError{fmt.Errorf("a topic of group %q is gone: of %q, only %q are there", m.p.group, topics, known(ts))}
 	case err != nil:
 		return err
 	case m.ids == nil:
@@ -253,7 +253,7 @@ func known(ts map[string]kadm.TopicDetail) (topics []string) {
 
 func (m *membership) sameTopic(topic string, id kadm.TopicID) error {
 	if was := m.ids[topic]; was != id {
-		return &localError{fmt.Errorf("topic %q was deleted and made anew while group %q worked with it: its ID was %s and is %s; "+
+		return localError{fmt.Errorf("topic %q was deleted and made anew while group %q worked with it: its ID was %s and is %s; "+
 			"start the group again to go on with the new one", topic, m.p.group, topicIDString(was), topicIDString(id))}
 	}
 	return nil

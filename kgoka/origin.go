@@ -43,25 +43,21 @@ var errOrigin = errors.New("malformed origin")
 
 // Append appends the encoding of o to b: the topic ID and three unsigned varints.
 func (o Origin) Append(b []byte) []byte {
-	b = append(b, o.TopicID[:]...)
-	b = binary.AppendUvarint(b, uint64(o.Partition))
-	b = binary.AppendUvarint(b, uint64(o.Offset))
-	return binary.AppendUvarint(b, uint64(o.Index))
+	return o.entry().append(append(b, o.TopicID[:]...))
 }
+
+func (o Origin) entry() entry { return entry{o.Partition, o.Offset, o.Index} }
 
 // ParseOrigin reads what Append wrote.
 func ParseOrigin(b []byte) (Origin, error) {
-	var o Origin
-	if len(b) < len(o.TopicID) {
-		return o, errOrigin
+	if len(b) < 16 {
+		return Origin{}, errOrigin
 	}
-	copy(o.TopicID[:], b)
-	e, rest, ok := parseEntry(b[len(o.TopicID):])
+	e, rest, ok := parseEntry(b[16:])
 	if !ok || len(rest) > 0 {
 		return Origin{}, errOrigin
 	}
-	o.Partition, o.Offset, o.Index = e.partition, e.offset, e.index
-	return o, nil
+	return Origin{[16]byte(b), e.partition, e.offset, e.index}, nil
 }
 
 // entry is the last origin applied of one partition.
@@ -135,7 +131,7 @@ func (v vector) seen(o Origin) bool {
 	var e entry
 	for range n {
 		if e, rest, _ = parseEntry(rest); e.partition == o.Partition {
-			return !e.less(entry{o.Partition, o.Offset, o.Index})
+			return !e.less(o.entry())
 		}
 	}
 	return false
@@ -143,7 +139,7 @@ func (v vector) seen(o Origin) bool {
 
 // advance appends to dst the vector v with o as the last of its partition.
 func (v vector) advance(dst []byte, o Origin) []byte {
-	next := entry{o.Partition, o.Offset, o.Index}
+	next := o.entry()
 	at, n := v.find(o.TopicID)
 	dst = append(dst, v[:at]...)
 	if n == 0 {

@@ -45,13 +45,12 @@ type chunk struct {
 // part handles one assigned partition: all inputs of it, and its table. A batch
 // is handled by one goroutine; between batches the loop owns it.
 type part struct {
-	p       *Processor
-	s       *session
-	num     int32
-	guard   bool // compare origins with the row's vector
-	table   *table
-	outputs map[string]goka.Codec
-	joins   map[string]*table
+	p     *Processor
+	s     *session
+	num   int32
+	guard bool // compare origins with the row's vector
+	table *table
+	joins map[string]*table
 
 	batch  *batch
 	chunks []chunk

@@ -51,7 +51,7 @@ func (s *shelf) take(ctx context.Context, role Role, topic string, nums ...int32
 	s.parts[topic] = had
 	s.mu.Unlock()
 	if l.parts != had || slices.ContainsFunc(nums, func(num int32) bool { return num >= had }) {
-		return nil, &localError{fmt.Errorf("table %q has got another number of partitions, %d now: its keys are elsewhere, and a new start reads it anew", topic, l.parts)}
+		return nil, localError{fmt.Errorf("table %q has got another number of partitions, %d now: its keys are elsewhere, and a new start reads it anew", topic, l.parts)}
 	}
 	if s.keep && (role == RoleActive || role == RoleStandby) {
 		l.memory = math.MaxInt64

@@ -34,14 +34,13 @@ func passing(err error) bool {
 	if ke, ok := errors.AsType[*kerr.Error](err); ok {
 		return ke.Retriable || ke.Code == kerr.UnknownServerError.Code
 	}
-	_, local := errors.AsType[*localError](err)
-	return !local
+	return !errors.As(err, new(localError))
 }
 
 // localError is one that no broker has a part in: waiting does not mend it.
 type localError struct{ error }
 
-func (l *localError) Unwrap() error { return l.error }
+func (l localError) Unwrap() error { return l.error }
 
 // prepare sees to it that the group's topics are there and have the same number
 // of partitions, so that equal keys meet. The inputs and joined tables must be
@@ -100,7 +99,7 @@ func (p *Processor) ensure(ctx context.Context, topic, like string, config map[s
 		}
 		if !errors.Is(ts[topic].Err, kerr.UnknownTopicOrPartition) {
 			if have := len(ts[topic].Partitions); ts[topic].Err == nil && have != p.npart {
-				return &localError{fmt.Errorf("has %d partitions, not %d like topic %q", have, p.npart, like)}
+				return localError{fmt.Errorf("has %d partitions, not %d like topic %q", have, p.npart, like)}
 			}
 			return ts[topic].Err
 		}
