@@ -36,12 +36,11 @@ type doubt struct{ error }
 func (d doubt) Unwrap() error { return d.error }
 
 // run consumes until ctx ends or an error is there to stay.
-func (g *group) run(ctx context.Context) error {
-	m := &membership{group: g, topics: g.p.consumed().Topics()}
+func (m *membership) run(ctx context.Context) error {
 	defer m.leave()
 	var wait time.Duration
 	for ctx.Err() == nil {
-		before := g.p.count.in.Load()
+		before := m.p.count.in.Load()
 		err := m.live(ctx)
 		if ctx.Err() != nil && (!errors.As(err, new(failure)) || errors.Is(err, context.Canceled)) {
 			return nil
@@ -49,12 +48,12 @@ func (g *group) run(ctx context.Context) error {
 		if !errors.As(err, new(doubt)) {
 			return err
 		}
-		if g.p.count.in.Load() > before {
+		if m.p.count.in.Load() > before {
 			wait = 0
 		}
 		wait = min(max(2*wait, 100*time.Millisecond), 5*time.Second)
-		g.p.count.rebuilds.Add(1)
-		g.p.cfg.Log.Warn("making new clients", "error", err, "after", wait)
+		m.p.count.rebuilds.Add(1)
+		m.p.cfg.Log.Warn("making new clients", "error", err, "after", wait)
 		pause(ctx, wait)
 	}
 	return nil

@@ -9,14 +9,6 @@ import (
 	"sync"
 )
 
-// group is the part of an instance in its group, through all clients and sessions.
-type group struct {
-	p     *Processor
-	limit int // records per poll; shrinks when transactions fail
-}
-
-func newGroup(p *Processor) *group { return &group{p: p, limit: p.cfg.MaxPoll} }
-
 // session is one assignment. It is torn down where the group takes it away, in
 // the client's callback, and that is why setting up and tearing down exclude each
 // other; the client sees to it that no batch is under way then.

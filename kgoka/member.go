@@ -12,16 +12,21 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// membership is a group's part in Kafka's group, through all its clients. It is a
-// static one: the broker knows a member by its instance's name, and who joins
-// under a name takes the place of the one before, with its partitions, without a
-// rebalance and without waiting until the one before is missed.
+// membership is an instance's part in its group, through all clients and sessions.
+// It is a static one: the broker knows a member by its instance's name, and who
+// joins under a name takes the place of the one before, with its partitions,
+// without a rebalance and without waiting until the one before is missed.
 type membership struct {
-	*group
-	topics []string
+	p      *Processor
+	topics []string                // that the group consumes
 	ids    map[string]kadm.TopicID // of topics and the table, from the first look on
 	member string                  // the last member ID that the broker gave, "" for none yet
 	warned atomic.Bool             // that the dead cannot be fenced
+	limit  int                     // records per poll; shrinks when transactions fail
+}
+
+func newMembership(p *Processor) *membership {
+	return &membership{p: p, topics: p.consumed().Topics(), limit: p.cfg.MaxPoll}
 }
 
 // heartbeat is how often a member asks how the group is, and so how late it may

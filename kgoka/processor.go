@@ -122,7 +122,7 @@ func (p *Processor) Run(ctx context.Context) (err error) {
 	}
 	switch {
 	case err == nil:
-		err = newGroup(p).run(work)
+		err = newMembership(p).run(work)
 	case work.Err() != nil:
 		err = nil
 	}
