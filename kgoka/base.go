@@ -7,23 +7,53 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // base is what a Processor and a View have in common: how they reach the
-// brokers, and the tables that they keep.
+// brokers, the tables that they keep, and one life.
 type base struct {
-	cfg   Config
-	name  string // of the clients
-	net   *connects
-	pulse pulse
+	cfg     Config
+	name    string // of the clients
+	net     *connects
+	pulse   pulse
+	started atomic.Bool
+	done    chan struct{} // closed when the life has ended
 	shelf
 }
 
 func newBase(cfg Config, name string) *base {
-	return &base{cfg: cfg, name: name, net: &connects{log: cfg.Log, away: map[string]bool{}}, shelf: shelf{log: cfg.Log, keep: cfg.Origins, open: map[place]*table{}, parts: map[string]int32{}}}
+	return &base{cfg: cfg, name: name, net: &connects{log: cfg.Log, away: map[string]bool{}}, done: make(chan struct{}),
+		shelf: shelf{log: cfg.Log, keep: cfg.Origins, open: map[place]*table{}, parts: map[string]int32{}}}
+}
+
+// run calls work between start and stop. Its context ends with ctx, and when rows
+// cannot be written any more, which is the error then.
+func (b *base) run(ctx context.Context, folder string, work func(context.Context) error) (err error) {
+	if b.started.Swap(true) {
+		return fmt.Errorf("%q runs only once: make another one", b.name)
+	}
+	defer close(b.done)
+	if err := b.start(folder); err != nil {
+		return err
+	}
+	defer func() {
+		if e := b.stop(); !errors.Is(err, e) {
+			err = errors.Join(err, e)
+		}
+	}()
+	lost := b.failed()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	defer context.AfterFunc(lost, end)()
+	err = work(ctx)
+	if lost.Err() != nil {
+		return context.Cause(lost)
+	}
+	return err
 }
 
 // start opens the tables' folder.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 
 	"github.com/lovoo/goka"
 )
@@ -25,8 +24,6 @@ type Processor struct {
 	tableCodec goka.Codec
 	npart      int // of the inputs, the joined tables, the loop and the group's own table
 	count      counters
-	started    atomic.Bool
-	done       chan struct{}
 
 	mu    sync.Mutex
 	sess  *session      // consuming now
@@ -61,7 +58,7 @@ func NewProcessor(cfg Config, graph *goka.GroupGraph) (*Processor, error) {
 	cfg.Log = cfg.Log.With("group", graph.Group())
 	p := &Processor{base: newBase(cfg, string(graph.Group())), group: string(graph.Group()), graph: graph,
 		inputs: map[string]*input{}, outputs: map[string]goka.Codec{}, joins: map[string]goka.Codec{}, lookups: map[string]*lookup{},
-		done: make(chan struct{}), ready: make(chan struct{})}
+		ready: make(chan struct{})}
 	cbs, visitors, err := callbacks(graph)
 	if err != nil {
 		return nil, fmt.Errorf("graph of group %q: %w", p.group, err)
@@ -98,38 +95,26 @@ func (p *Processor) consumed() goka.Edges {
 // committed, the group left and the tables are closed. Any other return is for
 // an error that repeating does not mend, such as a callback's. A broker that is
 // away is waited for. Run can be called once.
-func (p *Processor) Run(ctx context.Context) (err error) {
-	if p.started.Swap(true) {
-		return errors.New("a processor runs only once")
-	}
-	defer close(p.done)
-	if err := p.start(filepath.Join(p.group, p.cfg.Instance)); err != nil {
-		return err
-	}
-	defer func() {
-		if e := p.stop(); !errors.Is(err, e) {
-			err = errors.Join(err, e)
-		}
-	}()
-	lost := p.failed()
-	work, end := context.WithCancel(ctx)
-	defer context.AfterFunc(lost, end)()
+func (p *Processor) Run(ctx context.Context) error {
+	return p.run(ctx, filepath.Join(p.group, p.cfg.Instance), p.work)
+}
+
+func (p *Processor) work(ctx context.Context) error {
+	ctx, end := context.WithCancel(ctx)
 	var following sync.WaitGroup
 	defer following.Wait()
 	defer end()
-	if err = p.prepare(work); err == nil {
-		err = p.look(work, &following)
+	err := p.prepare(ctx)
+	if err == nil {
+		err = p.look(ctx, &following)
 	}
-	switch {
-	case err == nil:
-		err = newMembership(p).run(work)
-	case work.Err() != nil:
-		err = nil
+	if ctx.Err() != nil {
+		return nil
 	}
-	if lost.Err() != nil {
-		return context.Cause(lost)
+	if err != nil {
+		return err
 	}
-	return err
+	return newMembership(p).run(ctx)
 }
 
 // look reads the looked-up tables, and goes on with it beside all else.

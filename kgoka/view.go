@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 
 	"github.com/lovoo/goka"
 )
@@ -18,8 +17,6 @@ type View struct {
 	*base
 	topic   string
 	codec   goka.Codec
-	started atomic.Bool
-	done    chan struct{}
 	running chan struct{} // closed once the table is up to date
 
 	mu     sync.RWMutex
@@ -38,36 +35,19 @@ func NewView(cfg Config, table goka.Table, codec goka.Codec) (*View, error) {
 	cfg = cfg.withDefaults()
 	cfg.Log = cfg.Log.With("view", table)
 	return &View{base: newBase(cfg, "view."+string(table)), topic: string(table), codec: codec,
-		done: make(chan struct{}), running: make(chan struct{}), open: map[*iterator]bool{}}, nil
+		running: make(chan struct{}), open: map[*iterator]bool{}}, nil
 }
 
 // Run reads the table, and what is written to it from then on, until ctx ends; it
 // returns nil then. A broker that is away is waited for. Run can be called once.
-func (v *View) Run(ctx context.Context) (err error) {
-	if v.started.Swap(true) {
-		return errors.New("a view runs only once")
-	}
-	defer close(v.done)
-	if err := v.start(filepath.Join("view="+v.topic, v.cfg.Instance)); err != nil {
-		return err
-	}
-	lost := v.failed()
-	work, end := context.WithCancel(ctx)
-	defer end()
-	defer context.AfterFunc(lost, end)()
-	defer func() {
-		v.serve(nil)
-		if e := v.stop(); err == nil {
-			err = e
+func (v *View) Run(ctx context.Context) error {
+	return v.run(ctx, filepath.Join("view="+v.topic, v.cfg.Instance), func(ctx context.Context) error {
+		defer v.serve(nil)
+		if err := v.work(ctx); ctx.Err() == nil {
+			return err
 		}
-	}()
-	if err = v.work(work); work.Err() != nil {
-		err = nil
-	}
-	if lost.Err() != nil {
-		return context.Cause(lost)
-	}
-	return err
+		return nil
+	})
 }
 
 func (v *View) work(ctx context.Context) error {
