@@ -37,10 +37,6 @@ type Options struct {
 	// Config is added to each node's server.properties.
 	Config map[string]string
 
-	// Dir is where the nodes keep their data and logs; "" is a temporary folder
-	// that goes with the cluster.
-	Dir string
-
 	// Proxy puts a Proxy before each node, beside the direct way: whoever starts
 	// from ProxyBrokers stays behind them.
 	Proxy bool
@@ -54,7 +50,7 @@ type Options struct {
 type Cluster struct {
 	nodes   []*node
 	outside []string // brokers that are not ours
-	temp    string   // to be removed at the end
+	dir     string   // of the nodes' data and logs, removed at the end
 	rt      runtime
 	once    sync.Once
 }
@@ -115,11 +111,8 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	if c.rt, err = findRuntime(); err != nil {
 		return nil, err
 	}
-	if o.Dir == "" {
-		if c.temp, err = os.MkdirTemp("", "orderlog-kafka-"); err != nil {
-			return nil, err
-		}
-		o.Dir = c.temp
+	if c.dir, err = os.MkdirTemp("", "orderlog-kafka-"); err != nil {
+		return nil, err
 	}
 	if err = c.addNodes(o); err != nil {
 		return nil, err
@@ -140,7 +133,7 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 
 func (c *Cluster) addNodes(o Options) (err error) {
 	for i := range o.Nodes {
-		n := &node{dir: filepath.Join(o.Dir, fmt.Sprintf("node-%d", i)), rt: c.rt, heap: "512m"}
+		n := &node{dir: filepath.Join(c.dir, fmt.Sprintf("node-%d", i)), rt: c.rt, heap: "512m"}
 		if o.Nodes > 1 {
 			n.heap = "384m"
 		}
@@ -242,12 +235,6 @@ func (c *Cluster) StartNode(ctx context.Context, i int) error {
 	return c.ready(ctx)
 }
 
-// Pause freezes node i (SIGSTOP) until Continue (SIGCONT).
-func (c *Cluster) Pause(i int) error { return c.nodes[i].pause() }
-
-// Continue ends a Pause.
-func (c *Cluster) Continue(i int) error { return c.nodes[i].resume() }
-
 // Command is one of Kafka's classes, for the caller to run.
 func Command(ctx context.Context, class string, args ...string) (*exec.Cmd, error) {
 	rt, err := findRuntime()
@@ -281,7 +268,7 @@ func (c *Cluster) Log() string {
 	return text.String()
 }
 
-// Close kills all nodes and removes the temporary folder. It is safe to call twice.
+// Close kills all nodes and removes their data. It is safe to call twice.
 func (c *Cluster) Close() {
 	c.once.Do(func() {
 		for i, n := range c.nodes {
@@ -290,8 +277,8 @@ func (c *Cluster) Close() {
 				n.proxy.close()
 			}
 		}
-		if c.temp != "" {
-			_ = os.RemoveAll(c.temp) // a leftover in the system's temporary folder harms no test
+		if c.dir != "" {
+			_ = os.RemoveAll(c.dir) // a leftover in the system's temporary folder harms no test
 		}
 	})
 }

@@ -47,9 +47,6 @@ func TestClusterKeeps(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := errors.Join(c.Pause(last), c.Continue(last)); err != nil {
-				t.Fatal(err)
-			}
 			out, err := c.Tool(ctx, "org.apache.kafka.tools.consumer.ConsoleConsumer", "--topic", "kept", "--from-beginning", "--max-messages", "2")
 			if got := strings.Fields(string(out)); err != nil || fmt.Sprint(got) != "[0 1]" {
 				t.Errorf("%q, %v", out, err)

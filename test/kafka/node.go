@@ -110,20 +110,13 @@ func (n *node) running() bool {
 	}
 }
 
-func (n *node) signal(s os.Signal) error {
-	if !n.running() {
-		return nil
-	}
-	return n.cmd.Process.Signal(s)
-}
-
 // end sends a signal and waits until the process is gone; one that takes longer
 // than patience is killed.
 func (n *node) end(s os.Signal, patience time.Duration) error {
 	if !n.running() {
 		return nil
 	}
-	if err := n.signal(s); err != nil {
+	if err := n.cmd.Process.Signal(s); err != nil {
 		return err
 	}
 	select {
@@ -132,7 +125,7 @@ func (n *node) end(s os.Signal, patience time.Duration) error {
 	case <-time.After(patience):
 	}
 	err := fmt.Errorf("%s did not end it in %s: killed", s, patience)
-	_ = n.signal(os.Kill)
+	_ = n.cmd.Process.Kill()
 	<-n.done
 	return err
 }
