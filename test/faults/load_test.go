@@ -157,6 +157,13 @@ func (w *watch) strike(parts map[int32]bool) {
 	w.timed, w.struck = true, parts
 }
 
+// forget begins anew with the measuring of pauses.
+func (w *watch) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.pause)
+}
+
 // untimed ends the measuring of pauses.
 func (w *watch) untimed() {
 	w.mu.Lock()

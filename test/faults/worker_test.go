@@ -54,6 +54,7 @@ type job struct {
 	Dir         string // the scene's folder
 	Session     time.Duration
 	Transaction time.Duration
+	Standby     bool
 	Dump        bool // consume nothing: report all rows and end
 }
 
@@ -99,7 +100,7 @@ func (j job) processors() ([]*kgoka.Processor, error) {
 	for i, h := range hops {
 		p, err := kgoka.NewProcessor(kgoka.Config{
 			Brokers: j.Brokers, Instance: j.Instance, Dir: filepath.Join(j.Dir, "tables"),
-			SessionTimeout: j.Session, RebalanceTimeout: j.Session, TransactionTimeout: j.Transaction,
+			SessionTimeout: j.Session, RebalanceTimeout: j.Session, TransactionTimeout: j.Transaction, Standby: j.Standby,
 			Origins: true, Coalesce: i == 1, // one of each kind
 			Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		}, j.hop(h.group, h.in, h.out))
