@@ -97,64 +97,19 @@ func (m *membership) offsetError(topic string, num int32, err error) error {
 
 // positions returns the offsets to consume from.
 func (m *membership) positions(ctx context.Context, assign map[string][]int32) (offsets, error) {
-	adm := kadm.NewClient(m.p.adm)
-	topics := slices.Sorted(maps.Keys(assign))
 	if err := m.sameTopics(ctx); err != nil {
 		return nil, err
 	}
-	commits, err := adm.FetchOffsets(kadm.RequireStable(ctx), m.p.group)
+	xs, err := m.extents(ctx, assign)
 	if err != nil {
 		return nil, err
 	}
-	starts, err := adm.ListStartOffsets(ctx, topics...)
-	if err != nil {
+	if err := m.epochEnds(ctx, xs); err != nil {
 		return nil, err
-	}
-	ends, err := adm.ListEndOffsets(ctx, topics...)
-	if err != nil {
-		return nil, err
-	}
-	xs := map[string]map[int32]*extent{}
-	var epochs kadm.OffsetForLeaderEpochRequest
-	for topic, nums := range assign {
-		xs[topic] = map[int32]*extent{}
-		for _, num := range nums {
-			start, ok1 := starts.Lookup(topic, num)
-			end, ok2 := ends.Lookup(topic, num)
-			if !ok1 || !ok2 {
-				return nil, kerr.UnknownTopicOrPartition
-			}
-			c, ok := commits.Lookup(topic, num)
-			if err := errors.Join(start.Err, end.Err, c.Err); err != nil {
-				return nil, fmt.Errorf("offsets of %s/%d: %w", topic, num, err)
-			}
-			x := &extent{id: m.ids[topic], table: m.ids[m.p.tableTopic], start: start.Offset, end: end.Offset, commit: -1, epoch: -1, epochEnd: -1}
-			if ok && c.At >= 0 {
-				x.commit, x.epoch, x.meta = c.At, c.LeaderEpoch, c.Metadata
-			}
-			if x.epoch >= 0 {
-				epochs.Add(topic, num, x.epoch)
-			}
-			xs[topic][num] = x
-		}
 	}
 	rows, err := m.uncommitted(ctx, xs)
 	if err != nil {
 		return nil, err
-	}
-	if len(epochs) > 0 {
-		es, err := adm.OffsetForLeaderEpoch(ctx, epochs)
-		if err != nil {
-			return nil, err
-		}
-		for topic, parts := range es {
-			for num, e := range parts {
-				if e.Err != nil {
-					return nil, fmt.Errorf("leader epochs of %s/%d: %w", topic, num, e.Err)
-				}
-				xs[topic][num].epochEnd = e.EndOffset
-			}
-		}
 	}
 	at := offsets{}
 	for topic, parts := range xs {
@@ -179,6 +134,73 @@ func (m *membership) positions(ctx context.Context, assign map[string][]int32) (
 	return at, nil
 }
 
+// extents returns what logs and commits say, without epochEnd and rows.
+func (m *membership) extents(ctx context.Context, assign map[string][]int32) (map[string]map[int32]*extent, error) {
+	adm := kadm.NewClient(m.p.adm)
+	topics := slices.Sorted(maps.Keys(assign))
+	commits, err := adm.FetchOffsets(kadm.RequireStable(ctx), m.p.group)
+	if err != nil {
+		return nil, err
+	}
+	starts, err := adm.ListStartOffsets(ctx, topics...)
+	if err != nil {
+		return nil, err
+	}
+	ends, err := adm.ListEndOffsets(ctx, topics...)
+	if err != nil {
+		return nil, err
+	}
+	xs := map[string]map[int32]*extent{}
+	for topic, nums := range assign {
+		xs[topic] = map[int32]*extent{}
+		for _, num := range nums {
+			start, ok1 := starts.Lookup(topic, num)
+			end, ok2 := ends.Lookup(topic, num)
+			if !ok1 || !ok2 {
+				return nil, kerr.UnknownTopicOrPartition
+			}
+			c, ok := commits.Lookup(topic, num)
+			if err := errors.Join(start.Err, end.Err, c.Err); err != nil {
+				return nil, fmt.Errorf("offsets of %s/%d: %w", topic, num, err)
+			}
+			x := &extent{id: m.ids[topic], table: m.ids[m.p.tableTopic], start: start.Offset, end: end.Offset, commit: -1, epoch: -1, epochEnd: -1}
+			if ok && c.At >= 0 {
+				x.commit, x.epoch, x.meta = c.At, c.LeaderEpoch, c.Metadata
+			}
+			xs[topic][num] = x
+		}
+	}
+	return xs, nil
+}
+
+// epochEnds asks where the logs of the commits' leader epochs end.
+func (m *membership) epochEnds(ctx context.Context, xs map[string]map[int32]*extent) error {
+	var of kadm.OffsetForLeaderEpochRequest
+	for topic, parts := range xs {
+		for num, x := range parts {
+			if x.epoch >= 0 {
+				of.Add(topic, num, x.epoch)
+			}
+		}
+	}
+	if len(of) == 0 {
+		return nil
+	}
+	ends, err := kadm.NewClient(m.p.adm).OffsetForLeaderEpoch(ctx, of)
+	if err != nil {
+		return err
+	}
+	for topic, parts := range ends {
+		for num, e := range parts {
+			if e.Err != nil {
+				return fmt.Errorf("leader epochs of %s/%d: %w", topic, num, e.Err)
+			}
+			xs[topic][num].epochEnd = e.EndOffset
+		}
+	}
+	return nil
+}
+
 // uncommitted returns the partitions of which the group has committed nothing,
 // though its table has records of them. Both come in one transaction.
 func (m *membership) uncommitted(ctx context.Context, xs map[string]map[int32]*extent) (map[int32]bool, error) {
@@ -187,16 +209,13 @@ func (m *membership) uncommitted(ctx context.Context, xs map[string]map[int32]*e
 		return nil, nil
 	}
 	for _, parts := range xs {
-		for num := range parts {
-			rows[num] = true
-		}
-	}
-	for _, parts := range xs {
 		for num, x := range parts {
-			rows[num] = rows[num] && x.commit < 0
+			all, known := rows[num]
+			rows[num] = (all || !known) && x.commit < 0
 		}
 	}
-	if !slices.Contains(slices.Collect(maps.Values(rows)), true) {
+	maps.DeleteFunc(rows, func(_ int32, is bool) bool { return !is })
+	if len(rows) == 0 {
 		return nil, nil
 	}
 	l, err := logOf(ctx, m.p.adm, m.p.tableTopic)
@@ -204,7 +223,7 @@ func (m *membership) uncommitted(ctx context.Context, xs map[string]map[int32]*e
 		return nil, err
 	}
 	for num := range rows {
-		rows[num] = rows[num] && int(num) < len(l.end) && l.end[num] > l.start[num]
+		rows[num] = int(num) < len(l.end) && l.end[num] > l.start[num]
 	}
 	return rows, nil
 }
