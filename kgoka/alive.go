@@ -16,12 +16,15 @@ type pulse struct {
 	since time.Time
 }
 
-// begin says that a step begins, nil for idle; what describes it when it hangs.
+// begin says that a step begins; what describes it when it hangs.
 func (p *pulse) begin(what func() string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.step, p.since = what, time.Now()
 }
+
+// end says that the step has ended.
+func (p *pulse) end() { p.begin(nil) }
 
 // Alive returns an error that names what hangs if the loop has made no step for
 // longer than the transaction timeout and the session timeout together while

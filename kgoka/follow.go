@@ -31,7 +31,7 @@ func (b *base) read(ctx context.Context, tables []*table, forever bool) (err err
 	reading := map[place]*table{}
 	from := map[string]map[int32]kgo.Offset{}
 	for _, t := range tables {
-		next, due := t.begin()
+		next, due := t.resume()
 		if !due && !forever {
 			continue
 		}
@@ -70,7 +70,7 @@ func (b *base) read(ctx context.Context, tables []*table, forever bool) (err err
 		}
 		err := apply(reading, fs)
 		if !forever {
-			b.pulse.begin(nil)
+			b.pulse.end()
 		}
 		if err != nil {
 			return err

@@ -56,7 +56,7 @@ func TestReadingEnds(t *testing.T) {
 	b.feed("names", 0, 100, 100)
 	r, ctx := b.reader(), t.Context()
 	ts := must(r.take(ctx, RoleView, "names", numbers(nparts)...))(t)
-	if err := r.aim(ctx, ts, false); err != nil {
+	if err := r.setGoals(ctx, ts, false); err != nil {
 		t.Fatal(err)
 	}
 	for _, tb := range ts {

@@ -59,7 +59,7 @@ func TestReadingOverRows(t *testing.T) {
 			for i := range c.then {
 				recs = append(recs, record(fmt.Sprint(i), 1))
 			}
-			tb.aim(c.goal)
+			tb.setGoal(c.goal)
 			if err := tb.flush(); err != nil { // as reading does first
 				t.Fatal(err)
 			}

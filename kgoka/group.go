@@ -81,10 +81,7 @@ func (s *session) recover() error {
 	}
 	var due, joined []*table
 	take := func(role Role, topic string) ([]*table, error) {
-		ts, err := p.take(s.ctx, role, topic, mine...)
-		if err == nil && len(ts) > 0 {
-			err = p.aim(s.ctx, ts, role == RoleActive)
-		}
+		ts, err := p.toRead(s.ctx, role, topic, mine...)
 		due = append(due, ts...)
 		return ts, err
 	}

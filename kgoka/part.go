@@ -87,7 +87,7 @@ func (s *session) handle(b *batch, fs kgo.Fetches) {
 // inParallel calls fn for every partition of a batch.
 func (s *session) inParallel(b *batch, parts []*part, fn func(*part)) {
 	s.p.pulse.begin(func() string { return hanging(parts) })
-	defer s.p.pulse.begin(nil)
+	defer s.p.pulse.end()
 	var running sync.WaitGroup
 	for _, pt := range parts {
 		pt.batch, pt.call.part = b, pt

@@ -122,10 +122,7 @@ func (p *Processor) look(ctx context.Context, following *sync.WaitGroup) error {
 	var all []*table
 	for topic, l := range p.lookups {
 		var err error
-		if l.tables, err = p.take(ctx, RoleLookup, topic, numbers(len(l.tables))...); err == nil {
-			err = p.aim(ctx, l.tables, false)
-		}
-		if err != nil {
+		if l.tables, err = p.toRead(ctx, RoleLookup, topic, numbers(len(l.tables))...); err != nil {
 			return err
 		}
 		all = append(all, l.tables...)

@@ -54,7 +54,7 @@ func (s *shelf) take(ctx context.Context, role Role, topic string, nums ...int32
 		return nil, localError{fmt.Errorf("table %q has got another number of partitions, %d now: its keys are elsewhere, and a new start reads it anew", topic, l.parts)}
 	}
 	if s.keep && (role == RoleActive || role == RoleStandby) {
-		l.memory = math.MaxInt64
+		l.tombstones = math.MaxInt64
 	}
 	ts, errs := make([]*table, len(nums)), make([]error, len(nums))
 	var opening sync.WaitGroup // after a crash, opening reads all keys
@@ -128,8 +128,8 @@ func (t *table) misfit(l topicLog) string {
 		return fmt.Sprintf("it is ahead of the log: has offset %d, the log ends at %d", t.at, end-1)
 	case t.at >= 0 && t.at+1 < start:
 		return fmt.Sprintf("the log has lost what comes next: has offset %d, the log begins at %d", t.at, start)
-	case t.at >= 0 && t.at+2 < end && age > l.memory/2: // the last record of a log stays; half is for the reading
-		return fmt.Sprintf("it is %v old: rows deleted since may have left the log (delete.retention.ms is %v)", age.Round(time.Second), l.memory)
+	case t.at >= 0 && t.at+2 < end && age > l.tombstones/2: // the last record of a log stays; half is for the reading
+		return fmt.Sprintf("it is %v old: rows deleted since may have left the log (delete.retention.ms is %v)", age.Round(time.Second), l.tombstones)
 	}
 	return ""
 }

@@ -71,14 +71,14 @@ func (t *table) play(role Role) {
 	t.role = role
 }
 
-func (t *table) aim(goal int64) {
+func (t *table) setGoal(goal int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.goal = goal
 }
 
-// begin returns the offset to read from, and whether the goal lies behind it.
-func (t *table) begin() (next int64, due bool) {
+// resume returns the offset to read from, and whether the goal lies behind it.
+func (t *table) resume() (next int64, due bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.meter = meter{begun: time.Now(), last: time.Now()}

@@ -133,7 +133,7 @@ func topicIDs(ctx context.Context, cl *kgo.Client, topics ...string) (map[string
 type topicLog struct {
 	identity
 	start, end []int64       // first offset, and the one after the last
-	memory     time.Duration // for which a deletion surely stays in the log
+	tombstones time.Duration // how long a deletion surely stays in the log
 }
 
 func logOf(ctx context.Context, cl *kgo.Client, topic string) (l topicLog, err error) {
@@ -143,7 +143,7 @@ func logOf(ctx context.Context, cl *kgo.Client, topic string) (l topicLog, err e
 	}
 	l.identity = identity{ts[topic].ID, int32(len(ts[topic].Partitions))}
 	adm := kadm.NewClient(cl)
-	if l.memory, err = memoryOf(ctx, adm, topic); err != nil {
+	if l.tombstones, err = tombstonesOf(ctx, adm, topic); err != nil {
 		return l, err
 	}
 	starts, err := adm.ListStartOffsets(ctx, topic)
@@ -161,8 +161,8 @@ func logOf(ctx context.Context, cl *kgo.Client, topic string) (l topicLog, err e
 	return l, err
 }
 
-// memoryOf returns a topic's delete.retention.ms. Who may not see it gets the brokers' default.
-func memoryOf(ctx context.Context, adm *kadm.Client, topic string) (time.Duration, error) {
+// tombstonesOf returns a topic's delete.retention.ms. Who may not see it gets the brokers' default.
+func tombstonesOf(ctx context.Context, adm *kadm.Client, topic string) (time.Duration, error) {
 	all, err := adm.DescribeTopicConfigs(ctx, topic)
 	if err != nil {
 		return 0, err
@@ -191,11 +191,20 @@ func byPartition(list map[int32]kadm.ListedOffset, n int32) ([]int64, error) {
 	return offs, nil
 }
 
-// aim makes the ends that committed records have now the goals of tables, which
+// toRead takes tables of a topic, to be read up to what is committed now.
+func (b *base) toRead(ctx context.Context, role Role, topic string, nums ...int32) ([]*table, error) {
+	ts, err := b.take(ctx, role, topic, nums...)
+	if err != nil || len(ts) == 0 {
+		return nil, err
+	}
+	return ts, b.setGoals(ctx, ts, role == RoleActive)
+}
+
+// setGoals makes the ends that committed records have now the goals of tables, which
 // are of one topic. On a group's own table it first waits until no transaction is open on
 // them. Only a predecessor's can be, and behind its first record there may be rows
 // that a later owner committed, which are not readable before it ends.
-func (b *base) aim(ctx context.Context, tables []*table, own bool) error {
+func (b *base) setGoals(ctx context.Context, tables []*table, own bool) error {
 	topic := tables[0].topic
 	start := time.Now()
 	for warned := false; ; {
@@ -216,7 +225,7 @@ func (b *base) aim(ctx context.Context, tables []*table, own bool) error {
 		var open *table
 		for _, t := range tables {
 			s, e := stable[topic][t.part].Offset, ends[topic][t.part].Offset
-			t.aim(s)
+			t.setGoal(s)
 			if s < e {
 				open = t
 			}

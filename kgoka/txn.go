@@ -150,7 +150,7 @@ func (s *session) outputs() (n int64) {
 // committed makes the transaction's rows the tables'.
 func (c *clients) committed(s *session, b *batch, to offsets) error {
 	c.p.pulse.begin(func() string { return "writing rows to the local table" })
-	defer c.p.pulse.begin(nil)
+	defer c.p.pulse.end()
 	n := &c.p.count
 	for topic, parts := range to {
 		maps.Copy(s.at[topic], parts)

@@ -55,10 +55,7 @@ func (v *View) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ts, err := v.take(ctx, RoleView, v.topic, numbers(n)...)
-	if err == nil {
-		err = v.aim(ctx, ts, false)
-	}
+	ts, err := v.toRead(ctx, RoleView, v.topic, numbers(n)...)
 	if err == nil {
 		err = v.catchUp(ctx, ts)
 	}
