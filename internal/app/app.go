@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,6 +105,7 @@ func (a *App) Guard(ctx context.Context) (context.Context, context.CancelFunc) {
 		select {
 		case err := <-a.failed:
 			cancel(err)
+			a.fail(err) // others wait for it, too
 		case <-ctx.Done():
 		}
 	}()
@@ -337,24 +339,11 @@ func (a *App) fail(err error) {
 }
 
 func (a *App) waitReady(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	ready := make(chan struct{})
-	defer close(ready)
-	go func() {
-		select {
-		case err := <-a.failed:
-			cancel(err)
-			select {
-			case a.failed <- err:
-			default: // another one failed meanwhile
-			}
-		case <-ready:
-		}
-	}()
+	ctx, done := a.Guard(ctx)
+	defer done()
 	for name, p := range a.procs {
 		if err := p.WaitReady(ctx); err != nil {
-			return fmt.Errorf("processor %s is not ready: %w", name, context.Cause(ctx))
+			return fmt.Errorf("processor %s is not ready: %w", name, cmp.Or(context.Cause(ctx), err))
 		}
 	}
 	return nil

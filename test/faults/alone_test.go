@@ -23,9 +23,7 @@ func stuckTransaction(s *scene) {
 	if blocked > s.transaction+2*sweep {
 		s.Errorf("readers were blocked for %v by transactions with a timeout of %v", blocked, s.transaction)
 	}
-	for _, i := range s.insts {
-		must(s, i.start())
-	}
+	s.startAll()
 	s.shared()
 	s.flowing()
 	s.drain()
@@ -74,9 +72,7 @@ func recordsDeleted(s *scene) {
 	ends.Each(func(o kadm.ListedOffset) { to.AddOffset(o.Topic, o.Partition, o.Offset-10, -1) })
 	_, err = s.adm.DeleteRecords(s.Context(), to)
 	must(s, err)
-	for _, i := range s.insts {
-		must(s, i.start())
-	}
+	s.startAll()
 	s.refused(s.topic("in"))
 	if n := len(s.read(s.topic("mid"))); n != before {
 		s.Errorf("%d records came out of %d", n, before)
@@ -99,9 +95,7 @@ func offsetsExpired(s *scene) {
 	must(s, err)
 	must(s, resp.Error())
 	s.strikes(nil)
-	for _, i := range s.insts {
-		must(s, i.start())
-	}
+	s.startAll()
 	s.shared()
 	s.load.start()
 	s.flowing()
@@ -115,6 +109,13 @@ func (s *scene) more(d time.Duration) {
 	s.load.start()
 	time.Sleep(d) // the load
 	must(s, s.load.finish(s.Context()))
+}
+
+func (s *scene) startAll() {
+	s.Helper()
+	for _, i := range s.insts {
+		must(s, i.start())
+	}
 }
 
 func (s *scene) stopAll() {

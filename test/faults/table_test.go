@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/orderlog/orderlog/test/kafka"
 )
 
 var faults = []fault{
@@ -67,31 +69,31 @@ var faults = []fault{
 		i := s.behindProxies()
 		for range s.times(1, 5) {
 			s.strikes(i.here())
-			s.proxies(func(p proxy) { p.Refuse(true); p.Cut() })
+			s.proxies(func(p *kafka.Proxy) { p.Refuse(true); p.Cut() })
 			time.Sleep(s.length(2*session, 5*session)) // the fault itself
 			s.flowing()
-			s.proxies(func(p proxy) { p.Refuse(false) })
+			s.proxies(func(p *kafka.Proxy) { p.Refuse(false) })
 			s.back(i)
-			s.proxies(func(p proxy) { p.Cut() }) // and once shorter than anybody waits
+			s.proxies(func(p *kafka.Proxy) { p.Cut() }) // and once shorter than anybody waits
 			s.flowing()
 		}
 	}},
 	{name: "connection silent", one: longOnly, three: longOnly, hit: func(s *scene) {
 		i := s.behindProxies()
 		s.strikes(i.here())
-		s.proxies(func(p proxy) { p.Slow(time.Hour) })
+		s.proxies(func(p *kafka.Proxy) { p.Slow(time.Hour) })
 		time.Sleep(5 * session) // the fault itself
 		s.flowing()
-		s.proxies(func(p proxy) { p.Slow(0); p.Cut() })
+		s.proxies(func(p *kafka.Proxy) { p.Slow(0); p.Cut() })
 		s.back(i)
 	}},
 	{name: "connection slow", one: always, three: longOnly, hit: func(s *scene) {
 		i := s.behindProxies()
 		s.strikes(i.here())
-		s.proxies(func(p proxy) { p.Slow(100 * time.Millisecond) })
+		s.proxies(func(p *kafka.Proxy) { p.Slow(100 * time.Millisecond) })
 		time.Sleep(s.length(3*time.Second, 30*time.Second)) // the fault itself
 		s.flowing()
-		s.proxies(func(p proxy) { p.Slow(0) })
+		s.proxies(func(p *kafka.Proxy) { p.Slow(0) })
 	}},
 	{name: "rebalance storm", one: always, three: longOnly, hit: func(s *scene) {
 		s.strikes(nil)
@@ -232,13 +234,7 @@ func (s *scene) behindProxies() *instance {
 	return i
 }
 
-type proxy interface {
-	Cut()
-	Refuse(bool)
-	Slow(time.Duration)
-}
-
-func (s *scene) proxies(do func(proxy)) {
+func (s *scene) proxies(do func(*kafka.Proxy)) {
 	for i := range s.nodes {
 		do(s.kafka.Proxy(i))
 	}
