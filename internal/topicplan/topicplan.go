@@ -189,7 +189,7 @@ func anchored(found []Found, partitions int32) string {
 }
 
 func repartition(f Found, partitions int32, blocked string) Change {
-	c := Change{Topic: f.FullName, What: Partitions, From: itoa(f.Partitions), To: itoa(partitions), Blocked: blocked}
+	c := Change{Topic: f.FullName, What: Partitions, From: fmt.Sprint(f.Partitions), To: fmt.Sprint(partitions), Blocked: blocked}
 	if blocked == "" && f.Partitions > partitions {
 		c.Blocked = "a topic cannot lose partitions: delete it by hand or use a new namespace"
 	}
@@ -263,7 +263,7 @@ func look(ctx context.Context, adm *kadm.Client, namespace string) ([]Found, err
 	for i := range found {
 		f := &found[i]
 		d := details[f.FullName]
-		if d.Err != nil && !isUnknown(d.Err) {
+		if d.Err != nil && !errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
 			return nil, fmt.Errorf("describing topic %q: %w", f.FullName, d.Err)
 		}
 		if details.Has(f.FullName) {
@@ -316,9 +316,5 @@ func lookInside(ctx context.Context, adm *kadm.Client, found []Found, names []st
 // uncached makes kadm ask the broker: it answers from kgo's metadata cache, up to
 // five seconds old, unless authorized operations are asked for.
 func uncached(ctx context.Context) context.Context { return kadm.WithAuthorizedOps(ctx) }
-
-func isUnknown(err error) bool { return err == kerr.UnknownTopicOrPartition }
-
-func itoa(n int32) string { return strconv.Itoa(int(n)) }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
