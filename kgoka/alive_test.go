@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/lovoo/goka"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -17,20 +16,10 @@ import (
 // and says which one.
 func TestAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var vn kfake.VirtualNetwork
-		c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(nparts, "in", "a-table"), kfake.ListenFn(vn.Listen))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		b := &bed{t: t, c: c, opts: []kgo.Opt{kgo.Dialer(vn.DialContext)}, logs: &logBook{}}
-		if b.cl, err = kgo.NewClient(append(b.opts, kgo.SeedBrokers(c.ListenAddrs()...))...); err != nil {
-			t.Fatal(err)
-		}
-		defer b.cl.Close()
+		b := bubble(t, "in", "a-table")
 		hang := make(chan struct{})
 		g := goka.DefineGroup("a", goka.Persist(Bytes{}), goka.Input("in", Bytes{}, func(goka.Context, any) { <-hang }))
-		cfg := Config{Brokers: c.ListenAddrs(), ClientOpts: b.opts, Instance: "a-1", Log: slog.New(slog.DiscardHandler)}
+		cfg := Config{Brokers: b.brokers(), ClientOpts: b.opts, Instance: "a-1", Log: slog.New(slog.DiscardHandler)}
 		p, err := NewProcessor(cfg, g)
 		if err != nil {
 			t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -37,7 +36,7 @@ type cutConn struct {
 }
 
 func (c *cutConn) Write(b []byte) (int, error) {
-	if len(b) > 6 && int16(b[4])<<8|int16(b[5]) == c.c.key && c.c.armed.Load() > 0 {
+	if isRequest(b, c.c.key) && c.c.armed.Load() > 0 {
 		c.c.armed.Add(-1)
 		c.c.cuts.Add(1)
 		c.doom.Store(true)
@@ -173,27 +172,18 @@ func TestFaults(t *testing.T) {
 // TestBrokerAway closes the network for a while.
 func TestBrokerAway(t *testing.T) {
 	b := newBed(t, "in", "out", "a-table")
-	var away atomic.Bool
-	var conns connSet
+	w := &wire{}
 	cfg := b.config("a-1")
-	cfg.ClientOpts = []kgo.Opt{kgo.Dialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
-		if away.Load() {
-			return nil, errors.New("the network is down")
-		}
-		c, err := new(net.Dialer).DialContext(ctx, network, addr)
-		conns.add(c)
-		return c, err
-	})}
+	cfg.ClientOpts = []kgo.Opt{kgo.Dialer(w.dial)}
 	const keys = 17
 	p := start(t, cfg, counting("a", "in", "out")).waitReady()
 	b.feed("in", 0, 500, keys)
 	b.caughtUp("a", "in")
-	away.Store(true)
-	conns.closeAll()
+	w.kill()
 	b.feed("in", 500, 500, keys)
 	until(t, "the log says that the broker is away", func() bool { return b.logs.count("broker is away") == 1 })
 	until(t, "it is thrown out of the group", func() bool { return b.members("a") == 0 })
-	away.Store(false)
+	w.cut.Store(false)
 	b.caughtUp("a", "in")
 	if got := b.logs.count(`level=WARN msg="broker is back"`); got != b.logs.count("broker is away") || got == 0 {
 		t.Errorf("%d away, %d back", b.logs.count("broker is away"), got)
@@ -203,48 +193,42 @@ func TestBrokerAway(t *testing.T) {
 
 	// Away when it ends: Run returns all the same.
 	p = start(t, cfg, counting("a", "in", "out")).waitReady()
-	away.Store(true)
-	conns.closeAll()
+	w.kill()
 	p.mustEnd()
 	// Away when it starts.
 	p = start(t, cfg, counting("a", "in", "out"))
 	until(t, "it notices", func() bool { return b.logs.count("broker is away") > 1 })
-	away.Store(false)
+	w.cut.Store(false)
 	p.waitReady()
 	p.mustEnd()
 }
 
-// TestCallbackError: Fail, a panic and an undecodable value end Run with the
+// TestCallbackError: Fail, a panic and what a callback must not do end Run with the
 // error, and nothing of the batch stays.
 func TestCallbackError(t *testing.T) {
 	boom := errors.New("boom")
-	for name, act := range map[string]func(c Context){
-		"fail":   func(c Context) { c.Fail(boom) },
-		"panic":  func(Context) { panic(boom) },
-		"output": func(c Context) { c.EmitRecord("elsewhere", "k", nil, nil) },
-		"nil":    func(c Context) { c.SetRow(nil, nil) },
-		"defer":  func(c Context) { c.DeferCommit() },
+	for name, c := range map[string]struct {
+		act  func(c Context)
+		says string
+	}{
+		"fail":   {func(c Context) { c.Fail(boom) }, "boom"},
+		"panic":  {func(Context) { panic(boom) }, "panic: boom"},
+		"output": {func(c Context) { c.EmitRecord("elsewhere", "k", nil, nil) }, `topic "elsewhere" is not an output`},
+		"nil":    {func(c Context) { c.SetRow(nil, nil) }, errNilRow.Error()},
+		"defer":  {func(c Context) { c.DeferCommit() }, errDefer.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, "in", "out", "a-table")
 			g := goka.DefineGroup("a", goka.Persist(Bytes{}), goka.Output("out", Bytes{}), goka.Input("in", Bytes{}, func(ctx goka.Context, _ any) {
-				c := From(ctx)
-				c.SetRow([]byte("x"), nil)
-				c.EmitRecord("out", c.Key(), []byte("x"), nil)
-				if string(c.Record().Value) == "50" {
-					act(c)
+				k := From(ctx)
+				k.SetRow([]byte("x"), nil)
+				k.EmitRecord("out", k.Key(), []byte("x"), nil)
+				if string(k.Record().Value) == "50" {
+					c.act(k)
 				}
 			}))
 			b.feed("in", 0, 100, 10)
-			p := start(t, b.config("a-1"), g)
-			select {
-			case err := <-p.err:
-				if err == nil {
-					t.Error("Run returned nil")
-				}
-			case <-time.After(20 * time.Second):
-				t.Fatal("Run does not return")
-			}
+			start(t, b.config("a-1"), g).mustFail(c.says)
 			for _, r := range b.read("out") {
 				if r.Partition == Partition("key-0", nparts) {
 					t.Fatalf("%s was emitted", r.Key)

@@ -50,7 +50,7 @@ type dyingConn struct {
 }
 
 func (c *dyingConn) Write(b []byte) (int, error) {
-	if len(b) > 6 && int16(b[4])<<8|int16(b[5]) == c.d.key && c.d.armed.CompareAndSwap(true, false) {
+	if isRequest(b, c.d.key) && c.d.armed.CompareAndSwap(true, false) {
 		c.d.kill()
 	}
 	return c.Conn.Write(b)
@@ -75,8 +75,7 @@ func TestDiesInATransaction(t *testing.T) {
 			}
 			p := inst("a-1", kgo.Dialer(d.dial))
 			q := inst("a-2")
-			share := func() bool { return p.owns() == nparts/2 && q.owns() == nparts/2 }
-			until(t, "they share", share)
+			share(p, q)
 			b.feed("in", 0, step, keys)
 			b.caughtUp("a", "in")
 			d.armed.Store(true)
@@ -88,7 +87,7 @@ func TestDiesInATransaction(t *testing.T) {
 				t.Error("nobody ended the dead one's transaction")
 			}
 			d.cut.Store(false)
-			until(t, "the dead one is back", share)
+			share(p, q)
 			b.feed("in", 2*step, step, keys)
 			b.caughtUp("a", "in")
 			p.mustEnd()

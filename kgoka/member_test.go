@@ -22,6 +22,12 @@ func (p *Processor) owns() (n int) {
 	return len(p.sess.parts)
 }
 
+// share waits until two instances have half of the partitions each.
+func share(p, q *running) {
+	p.t.Helper()
+	until(p.t, "they share", func() bool { return p.owns() == nparts/2 && q.owns() == nparts/2 })
+}
+
 // TestCleanStop: others take over from an instance that stops, without waiting for
 // its session to end.
 func TestCleanStop(t *testing.T) {
@@ -33,7 +39,7 @@ func TestCleanStop(t *testing.T) {
 	}
 	p := inst("a-1")
 	q := inst("a-2")
-	until(t, "they share", func() bool { return p.owns() == nparts/2 && q.owns() == nparts/2 })
+	share(p, q)
 	b.feed("in", 0, 300, 11)
 	b.caughtUp("a", "in")
 	p.mustEnd()
@@ -57,12 +63,12 @@ func TestKilledAndBackWithinItsSession(t *testing.T) {
 	}
 	p, _ := inst("a-1")
 	q, w := inst("a-2")
-	until(t, "they share", func() bool { return p.owns() == nparts/2 && q.owns() == nparts/2 })
+	share(p, q)
 	b.feed("in", 0, 300, 11)
 	b.caughtUp("a", "in")
 	w.kill()
 	q2, _ := inst("a-2")
-	until(t, "they share again", func() bool { return p.owns() == nparts/2 && q2.owns() == nparts/2 })
+	share(p, q2)
 	b.feed("in", 300, 300, 11)
 	b.caughtUp("a", "in")
 	q.stop()

@@ -56,21 +56,6 @@ func TestFirstOffset(t *testing.T) {
 	}
 }
 
-// mustFail waits until Run ends with an error that says all of it.
-func (r *running) mustFail(says ...string) {
-	r.t.Helper()
-	select {
-	case err := <-r.err:
-		for _, s := range says {
-			if err == nil || !strings.Contains(err.Error(), s) {
-				r.t.Errorf("got %v, want it to say %q", err, s)
-			}
-		}
-	case <-time.After(20 * time.Second):
-		r.t.Fatal("Run does not return")
-	}
-}
-
 // onIn is a partition of topic in that has records in these tests.
 var onIn = Partition("key-0", nparts)
 
@@ -169,7 +154,6 @@ func TestOffsetsOfAnotherLog(t *testing.T) {
 	}
 }
 
-// TestStartsBehindRetention: a group that never ran begins with what is left.
 // TestOffsetsExpired: a group that has rows but no offsets any more does not begin
 // anew, unless its rows know what they have seen.
 func TestOffsetsExpired(t *testing.T) {
@@ -212,6 +196,7 @@ func TestOffsetsExpired(t *testing.T) {
 	}
 }
 
+// TestStartsBehindRetention: a group that never ran begins with what is left.
 func TestStartsBehindRetention(t *testing.T) {
 	b := newBed(t, "in", "out", "a-table")
 	b.feed("in", 0, 100, 1)

@@ -2,10 +2,7 @@ package kgoka
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,24 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
-
-// wire is an instance's network: cut, it is as good as kill -9 to the broker;
-// mended, the instance is a zombie.
-type wire struct {
-	cut   atomic.Bool
-	conns connSet
-}
-
-func (w *wire) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	if w.cut.Load() {
-		return nil, errors.New("the wire is cut")
-	}
-	c, err := new(net.Dialer).DialContext(ctx, network, addr)
-	w.conns.add(c)
-	return c, err
-}
-
-func (w *wire) kill() { w.cut.Store(true); w.conns.closeAll() }
 
 // TestRebalance: instances come, go and die while records flow.
 func TestRebalance(t *testing.T) {
@@ -147,12 +126,5 @@ func TestPartitionsAdded(t *testing.T) {
 	if _, err := kadm.NewClient(b.cl).CreatePartitions(context.Background(), 1, "in"); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case err := <-p.err:
-		if err == nil || !strings.Contains(err.Error(), `topic "in" has got more partitions than the 4`) {
-			t.Errorf("got %v", err)
-		}
-	case <-time.After(20 * time.Second):
-		t.Fatal("Run does not return")
-	}
+	p.mustFail(`topic "in" has got more partitions than the 4`)
 }

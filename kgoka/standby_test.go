@@ -8,8 +8,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// counters: the records that an instance has read from its tables' logs, and how
-// far all of them are behind.
+// readSoFar sums up an instance's tables of one topic and role: how many there are,
+// the records read from their logs, and how far all are behind.
 func (r *running) readSoFar(topic string, role Role) (tables int, records, behind int64) {
 	for _, t := range r.Stats().Tables {
 		if t.Topic == topic && t.Role == role {

@@ -3,7 +3,6 @@ package kgoka
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -26,15 +25,7 @@ func TestStopWhileACallbackWaits(t *testing.T) {
 	b.produce(&kgo.Record{Topic: "in", Key: []byte("key-0"), Value: []byte("0")})
 	p := start(t, b.config("a-1"), g)
 	<-waiting
-	p.stop()
-	select {
-	case err := <-p.err:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("Run does not return")
-	}
+	p.mustEnd()
 	if got := append(b.read("out"), b.read("a-table")...); len(got) > 0 {
 		t.Errorf("%d records were committed", len(got))
 	}
@@ -73,13 +64,5 @@ func TestFailureEndsCallbacksThatWait(t *testing.T) {
 	if err := cl.EndTransaction(context.Background(), kgo.TryCommit); err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, b.config("a-1"), g)
-	select {
-	case err := <-p.err:
-		if err == nil {
-			t.Error("Run returned nil")
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("Run does not return")
-	}
+	start(t, b.config("a-1"), g).mustFail("context deadline exceeded")
 }

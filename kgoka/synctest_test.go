@@ -5,30 +5,15 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // TestVirtualTime runs a pipeline in a bubble: hours of rare records pass in no
 // time, a broker error heals, and when Run has returned no goroutine is left.
 func TestVirtualTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var vn kfake.VirtualNetwork
-		c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(nparts, "in", "mid", "out", "a-table", "b-table"), kfake.ListenFn(vn.Listen))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		b := &bed{t: t, c: c, opts: []kgo.Opt{kgo.Dialer(vn.DialContext)}, logs: &logBook{}}
-		cl, err := kgo.NewClient(append(b.opts, kgo.SeedBrokers(c.ListenAddrs()...))...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer cl.Close()
-		b.cl = cl
+		b := bubble(t, "in", "mid", "out", "a-table", "b-table")
 		conf := func(id string) Config {
-			return Config{Brokers: c.ListenAddrs(), ClientOpts: b.opts, Instance: id, Origins: true, Log: slog.New(slog.DiscardHandler)}
+			return Config{Brokers: b.brokers(), ClientOpts: b.opts, Instance: id, Origins: true, Log: slog.New(slog.DiscardHandler)}
 		}
 		pa, pb := start(t, conf("a-1"), counting("a", "in", "mid")).waitReady(), start(t, conf("b-1"), counting("b", "mid", "out")).waitReady()
 		began := time.Now()

@@ -3,6 +3,7 @@ package kgoka
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -231,9 +233,9 @@ func (r *running) waitFor(most time.Duration) *running {
 	return r
 }
 
-func (r *running) end() error {
+// returns is what Run returns.
+func (r *running) returns() error {
 	r.t.Helper()
-	r.stop()
 	select {
 	case err := <-r.err:
 		return err
@@ -243,11 +245,46 @@ func (r *running) end() error {
 	}
 }
 
+func (r *running) end() error {
+	r.t.Helper()
+	r.stop()
+	return r.returns()
+}
+
+// mustFail waits until Run ends by itself, with an error that says all of it.
+func (r *running) mustFail(says ...string) {
+	r.t.Helper()
+	err := r.returns()
+	if err == nil {
+		r.t.Error("Run returned nil")
+		return
+	}
+	for _, s := range says {
+		if !strings.Contains(err.Error(), s) {
+			r.t.Errorf("got %v, want it to say %q", err, s)
+		}
+	}
+}
+
 func (r *running) mustEnd() {
 	r.t.Helper()
 	if err := r.end(); err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// bubble is a bed in a synctest bubble, without a log.
+func bubble(t *testing.T, topics ...string) *bed {
+	t.Helper()
+	var vn kfake.VirtualNetwork
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(nparts, topics...), kfake.ListenFn(vn.Listen))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	b := &bed{t: t, c: c, opts: []kgo.Opt{kgo.Dialer(vn.DialContext)}, logs: &logBook{}}
+	b.cl = b.client()
+	return b
 }
 
 // until waits for a condition.
@@ -369,25 +406,39 @@ func (b *bed) checkOnce(n, keys int, out string, tables ...string) {
 	}
 }
 
-// connSet closes connections all at once.
-type connSet struct {
-	mu sync.Mutex
-	cs []net.Conn
+// wire is an instance's network: cut, it is as good as kill -9 to the broker;
+// mended, the instance is a zombie.
+type wire struct {
+	cut atomic.Bool
+
+	mu    sync.Mutex
+	conns []net.Conn
 }
 
-func (s *connSet) add(c net.Conn) {
-	if c != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.cs = append(s.cs, c)
+func (w *wire) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if w.cut.Load() {
+		return nil, errors.New("the wire is cut")
 	}
+	c, err := new(net.Dialer).DialContext(ctx, network, addr)
+	if err == nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.conns = append(w.conns, c)
+	}
+	return c, err
 }
 
-func (s *connSet) closeAll() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range s.cs {
+func (w *wire) kill() {
+	w.cut.Store(true)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.conns {
 		c.Close()
 	}
-	s.cs = nil
+	w.conns = nil
+}
+
+// isRequest says whether what is written to a broker begins a request of that kind.
+func isRequest(b []byte, key int16) bool {
+	return len(b) > 6 && int16(binary.BigEndian.Uint16(b[4:])) == key
 }
