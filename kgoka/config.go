@@ -136,19 +136,3 @@ func (c Config) withDefaults() Config {
 	}
 	return c
 }
-
-// Bytes is the codec that hands bytes through: records and rows are the
-// application's to decode.
-type Bytes struct{}
-
-// Encode returns value, which must be a []byte.
-func (Bytes) Encode(value any) ([]byte, error) {
-	b, ok := value.([]byte)
-	if !ok {
-		return nil, fmt.Errorf("encoding a %T as bytes", value)
-	}
-	return b, nil
-}
-
-// Decode returns data as it is.
-func (Bytes) Decode(data []byte) (any, error) { return data, nil }

@@ -182,3 +182,82 @@ func (b *base) follow(ctx context.Context, role Role, tables []*table) error {
 	}
 	return nil
 }
+
+// progress is how far a table has been read. The table's lock guards it.
+type progress struct {
+	role    Role  // "" for none now
+	start   int64 // first offset that the log holds
+	end     int64 // the one after the last
+	goal    int64 // end that the table must reach before it is used
+	records int64
+	meter   meter
+}
+
+func (t *table) bounds(start, end int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.start, t.end, t.goal = start, end, 0
+}
+
+func (t *table) play(role Role) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.role = role
+}
+
+func (t *table) setGoal(goal int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.goal = goal
+}
+
+// resume returns the offset to read from, and whether the goal lies behind it.
+func (t *table) resume() (next int64, due bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.meter = meter{begun: time.Now(), last: time.Now()}
+	next = max(t.at+1, t.start)
+	return next, next < t.goal
+}
+
+// due says whether the table has not reached its goal.
+func (t *table) due() bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return max(t.at+1, t.start) < t.goal
+}
+
+func (t *table) stats() TableStats {
+	due := t.due()
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	st := TableStats{Topic: t.topic, Partition: t.part, Role: t.role, Offset: t.at, End: max(t.end, t.at+1), Recovering: due,
+		Records: t.records, Rate: t.meter.perSecond(time.Now())}
+	if st.Rate >= 1 {
+		st.Left = time.Duration(float64(st.End-1-st.Offset) / st.Rate * float64(time.Second))
+	}
+	return st
+}
+
+// meter is a rate over the last seconds.
+type meter struct {
+	rate        float64
+	begun, last time.Time
+}
+
+const meterSpan = 5 * time.Second
+
+func (m *meter) add(n int, now time.Time) {
+	m.rate = m.rate*fade(now.Sub(m.last)) + float64(n)/meterSpan.Seconds()
+	m.last = now
+}
+
+func (m *meter) perSecond(now time.Time) float64 {
+	if m.rate == 0 {
+		return 0
+	}
+	return m.rate * fade(now.Sub(m.last)) / (1 - fade(now.Sub(m.begun)))
+}
+
+// fade is the weight of what was d ago.
+func fade(d time.Duration) float64 { return math.Exp(-d.Seconds() / meterSpan.Seconds()) }

@@ -3,6 +3,7 @@ package kgoka
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -132,6 +133,42 @@ func TestDeletionsThatStay(t *testing.T) {
 		must(r.take(t.Context(), role, "a-table", num))(t)
 		if tb.at != want {
 			t.Errorf("%s: the table is at %d, want %d", role, tb.at, want)
+		}
+	}
+}
+
+func TestMeter(t *testing.T) {
+	now := time.Now()
+	m := meter{begun: now, last: now}
+	if r := m.perSecond(now); r != 0 {
+		t.Errorf("nothing yet: %v", r)
+	}
+	for range 300 { // 10 records each 100 ms
+		now = now.Add(100 * time.Millisecond)
+		m.add(10, now)
+		if r := m.perSecond(now); math.Abs(r-100) > 5 {
+			t.Fatalf("after %v: %v per second", now.Sub(m.begun), r)
+		}
+	}
+	if r := m.perSecond(now.Add(30 * time.Second)); r > 1 {
+		t.Errorf("long after: %v", r)
+	}
+}
+
+func TestTimeLeft(t *testing.T) {
+	at := time.Now().Add(-time.Hour)
+	for name, c := range map[string]struct {
+		p    progress
+		at   int64
+		want time.Duration
+	}{
+		"half":    {progress{end: 1001, goal: 1001, meter: meter{rate: 50, begun: at, last: time.Now()}}, 500, 10 * time.Second},
+		"done":    {progress{end: 1001, goal: 1001, meter: meter{rate: 50, begun: at, last: time.Now()}}, 1000, 0},
+		"no rate": {progress{end: 1001, goal: 1001}, 500, 0},
+	} {
+		tb := &table{at: c.at, progress: c.p}
+		if st := tb.stats(); st.Left.Round(time.Second) != c.want || st.Recovering != (c.at < 1000) {
+			t.Errorf("%s: %+v", name, st)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package kgoka
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -43,6 +44,22 @@ func private[T any](p any, field string) (T, error) {
 	}
 	return *(*T)(unsafe.Pointer(f.UnsafeAddr())), nil
 }
+
+// Bytes is the codec that hands bytes through: records and rows are the
+// application's to decode.
+type Bytes struct{}
+
+// Encode returns value, which must be a []byte.
+func (Bytes) Encode(value any) ([]byte, error) {
+	b, ok := value.([]byte)
+	if !ok {
+		return nil, fmt.Errorf("encoding a %T as bytes", value)
+	}
+	return b, nil
+}
+
+// Decode returns data as it is.
+func (Bytes) Decode(data []byte) (any, error) { return data, nil }
 
 // codecOf returns nil for Bytes: it is not worth a call.
 func codecOf(e goka.Edge) goka.Codec {
