@@ -36,9 +36,9 @@ func (f *findings) fail(hint, what string, args ...any) {
 	*f = append(*f, finding{levelFail, fmt.Sprintf(what, args...), hint})
 }
 
-func (f findings) failed() (n int) {
+func (f findings) count(level string) (n int) {
 	for _, x := range f {
-		if x.Level == levelFail {
+		if x.Level == level {
 			n++
 		}
 	}
@@ -62,7 +62,7 @@ records lost. The clock is compared with the Date that the schema registry answe
 			if err := s.show(found, func(w io.Writer) error { return found.text(w, s.outStyle()) }); err != nil {
 				return err
 			}
-			if n := found.failed(); n > 0 {
+			if n := found.count(levelFail); n > 0 {
 				return failedQuietly(fmt.Sprintf("%d findings", n))
 			}
 			return nil
@@ -85,22 +85,16 @@ func (f findings) text(w io.Writer, st style) error {
 			fmt.Fprintf(w, "      %s %s\n", st.dim("hint:"), x.Hint)
 		}
 	}
-	if n := f.failed(); n > 0 {
+	if n := f.count(levelFail); n > 0 {
 		_, err := fmt.Fprintf(w, "\n%s\n", st.bad(fmt.Sprintf("%d of %d checks failed", n, len(f))))
 		return err
 	}
-	warned := 0
-	for _, x := range f {
-		if x.Level == levelWarn {
-			warned++
-		}
-	}
 	verdict := st.good("nothing is wrong")
-	switch {
-	case warned == 1:
+	switch n := f.count(levelWarn); {
+	case n == 1:
 		verdict = st.warn("nothing is broken, 1 warning")
-	case warned > 1:
-		verdict = st.warn(fmt.Sprintf("nothing is broken, %d warnings", warned))
+	case n > 1:
+		verdict = st.warn(fmt.Sprintf("nothing is broken, %d warnings", n))
 	}
 	_, err := fmt.Fprintf(w, "\n%s\n", verdict)
 	return err

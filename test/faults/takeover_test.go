@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/kgoka"
@@ -70,7 +71,7 @@ func TestTakeOver(t *testing.T) {
 // fill writes rows of other keys to a table's topic, as its group would have.
 func (s *scene) fill(topic string, n int) {
 	s.Helper()
-	_, err := s.adm.CreateTopics(s.Context(), nparts, -1, map[string]*string{"cleanup.policy": kptr("compact")}, topic)
+	_, err := s.adm.CreateTopics(s.Context(), nparts, -1, map[string]*string{"cleanup.policy": kadm.StringPtr("compact")}, topic)
 	must(s, err)
 	cl, err := kgo.NewClient(append(s.opts, kgo.DefaultProduceTopic(topic), kgo.MaxBufferedRecords(1<<16))...)
 	must(s, err)
@@ -85,8 +86,6 @@ func (s *scene) fill(topic string, n int) {
 	}
 	must(s, cl.Flush(s.Context()))
 }
-
-func kptr(s string) *string { return &s }
 
 // warm waits until the instances that run read their standby tables at the end.
 func (s *scene) warm() {

@@ -61,7 +61,9 @@ func TestOrders(t *testing.T) {
 			if got := sum.Report.Summary; got.Orders["delivered"] == 0 || got.Orders["rejected"] == 0 || got.Vouchers == 0 {
 				t.Errorf("%+v: the mix lacks something", got)
 			}
-			unchanged(ctx, t, c, a, namespace)
+			if nodes == 1 {
+				unchanged(ctx, t, c, a, namespace)
+			}
 			t.Logf("%.0f orders/s, p50 %v, p99 %v", sum.OrdersPerSecond, sum.P50, sum.P99)
 		})
 	}
