@@ -106,11 +106,7 @@ func (c *call) Record() *kgo.Record {
 }
 
 func (c *call) Row() []byte {
-	r := c.load()
-	if c.guard && len(r.val) == 0 {
-		return nil
-	}
-	return r.val
+	return c.seen(*c.load())
 }
 
 func (c *call) SetRow(value []byte, headers []kgo.RecordHeader) {

@@ -95,7 +95,7 @@ func (s *session) recover() error {
 		}
 	}
 	for topic := range p.joins {
-		ts := []*table(nil)
+		var ts []*table
 		if l := p.lookups[topic]; l != nil {
 			ts = pick(l.tables, mine)
 		} else {

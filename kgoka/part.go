@@ -187,6 +187,14 @@ func (pt *part) handle(c *call, ch *chunk, rec *kgo.Record) {
 	c.finish()
 }
 
+// seen is the row's value as its own group sees it: with Origins, an empty one is no row.
+func (pt *part) seen(r row) []byte {
+	if pt.guard && len(r.val) == 0 {
+		return nil
+	}
+	return r.val
+}
+
 // noRow says whether rec is of a table and stands for a row that is not there,
 // but whose vector must be kept.
 func noRow(rec *kgo.Record) bool {

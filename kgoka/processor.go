@@ -187,10 +187,7 @@ func (p *Processor) Get(key string) ([]byte, error) {
 		return nil, ErrNotHere
 	}
 	r, err := pt.table.committed([]byte(key))
-	if err != nil || pt.guard && len(r.val) == 0 {
-		return nil, err
-	}
-	return r.val, nil
+	return pt.seen(r), err
 }
 
 // serve says which session is consuming, nil for none.
