@@ -2,6 +2,7 @@ package cli
 
 import (
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -14,12 +15,8 @@ func Check(args []string, vars map[string]string) error {
 	for _, name := range settingNames(root) {
 		known = append(known, envName(name))
 	}
-	isKnown := map[string]bool{}
-	for _, name := range known {
-		isKnown[name] = true
-	}
 	for _, name := range sorted(vars) {
-		if strings.HasPrefix(name, "ORDERLOG_") && !isKnown[name] {
+		if strings.HasPrefix(name, "ORDERLOG_") && !slices.Contains(known, name) {
 			return unknown("variable", name, known)
 		}
 	}
