@@ -106,7 +106,7 @@ func (c *call) Record() *kgo.Record {
 }
 
 func (c *call) Row() []byte {
-	return c.seen(*c.load())
+	return c.visible(*c.load())
 }
 
 func (c *call) SetRow(value []byte, headers []kgo.RecordHeader) {

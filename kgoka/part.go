@@ -187,8 +187,8 @@ func (pt *part) handle(c *call, ch *chunk, rec *kgo.Record) {
 	c.finish()
 }
 
-// seen is the row's value as its own group sees it: with Origins, an empty one is no row.
-func (pt *part) seen(r row) []byte {
+// visible is the row's value as its own group sees it: with Origins, an empty one is no row.
+func (pt *part) visible(r row) []byte {
 	if pt.guard && len(r.val) == 0 {
 		return nil
 	}

@@ -187,7 +187,7 @@ func (p *Processor) Get(key string) ([]byte, error) {
 		return nil, ErrNotHere
 	}
 	r, err := pt.table.committed([]byte(key))
-	return pt.seen(r), err
+	return pt.visible(r), err
 }
 
 // serve says which session is consuming, nil for none.
