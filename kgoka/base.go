@@ -56,7 +56,19 @@ func (b *base) run(ctx context.Context, folder string, work func(context.Context
 	return err
 }
 
-// start opens the tables' folder.
+// await returns when ready is closed. It fails if ctx ends or the life has.
+func (b *base) await(ctx context.Context, ready <-chan struct{}) error {
+	select {
+	case <-ready:
+		return nil
+	case <-b.done:
+		return fmt.Errorf("%q has ended", b.name)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// start opens the tables' folder, and a client for all but the records.
 func (b *base) start(folder string) (err error) {
 	if b.cfg.Dir != "" {
 		if b.disk, err = openDisk(b.cfg.Dir, folder, b.cfg.fs); err != nil {

@@ -150,14 +150,7 @@ func (p *Processor) WaitReady(ctx context.Context) error {
 	p.mu.Lock()
 	ready := p.ready
 	p.mu.Unlock()
-	select {
-	case <-ready:
-		return nil
-	case <-p.done:
-		return errors.New("the processor has ended")
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return p.await(ctx, ready)
 }
 
 // Ready says whether WaitReady would return at once. It is not for good: a

@@ -86,16 +86,7 @@ var errNotRunning = errors.New("the view is not up to date yet, or has ended")
 func (v *View) WaitRunning() <-chan struct{} { return v.running }
 
 // WaitReady returns once the view is up to date. It fails if ctx ends or Run has.
-func (v *View) WaitReady(ctx context.Context) error {
-	select {
-	case <-v.running:
-		return nil
-	case <-v.done:
-		return errors.New("the view has ended")
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+func (v *View) WaitReady(ctx context.Context) error { return v.await(ctx, v.running) }
 
 // Recovered says whether the view is up to date and can be read.
 func (v *View) Recovered() bool {
