@@ -71,10 +71,14 @@ func TestRestart(t *testing.T) {
 	round("number of partitions")
 	edit(func(s *diskStore) { s.d.db.Set(s.meta, []byte("short"), pebble.NoSync) })
 	round("damaged")
-	if err := os.WriteFile(filepath.Join(cfg.Dir, "a", cfg.Instance, damaged), nil, 0o644); err != nil {
+	note := filepath.Join(cfg.Dir, "a", cfg.Instance, damaged)
+	if err := os.WriteFile(note, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	round("")
+	if _, err := os.Stat(note); err == nil {
+		t.Error("a folder that is damaged was used again")
+	}
 }
 
 // TestTwoProcessesOneFolder: the second one is refused.
