@@ -118,7 +118,10 @@ func (m *membership) settle(ctx context.Context, assign map[string][]int32) {
 // pending says whether a transaction that is not complete holds offsets of these
 // partitions. Errors are left to the client, which asks next.
 func (m *membership) pending(ctx context.Context, assign map[string][]int32) bool {
-	offs, _ := kadm.NewClient(m.p.adm).FetchOffsets(kadm.RequireStable(ctx), m.p.group)
+	offs, err := kadm.NewClient(m.p.adm).FetchOffsets(kadm.RequireStable(ctx), m.p.group)
+	if err != nil {
+		m.relocate(ctx)
+	}
 	for topic, nums := range assign {
 		for _, num := range nums {
 			if o, _ := offs.Lookup(topic, num); errors.Is(o.Err, kerr.UnstableOffsetCommit) {

@@ -38,6 +38,7 @@ func (m *membership) members(ctx context.Context) (map[string]string, error) {
 	groups, err := kadm.NewClient(m.p.adm).DescribeGroups(ctx, m.p.group)
 	g := groups[m.p.group]
 	if err = errors.Join(err, g.Err); err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		m.relocate(ctx)
 		return nil, fmt.Errorf("describing group %q: %w", m.p.group, err)
 	}
 	ids := map[string]string{}
@@ -47,6 +48,15 @@ func (m *membership) members(ctx context.Context) (map[string]string, error) {
 		}
 	}
 	return ids, nil
+}
+
+// relocate has the client look for the group's coordinator anew if it cannot reach
+// the one that it knows, which it does not do for requests that may concern several
+// groups (franz-go 1.22). A heartbeat of nobody is such a request, and harmless.
+func (m *membership) relocate(ctx context.Context) {
+	req := kmsg.NewPtrHeartbeatRequest()
+	req.Group, req.MemberID = m.p.group, "nobody"
+	_, _ = req.RequestWith(ctx, m.p.adm) // that there is no such member is no news
 }
 
 // alone returns once no other process is a member under this name. It must be

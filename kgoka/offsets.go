@@ -140,6 +140,7 @@ func (m *membership) extents(ctx context.Context, assign map[string][]int32) (ma
 	topics := slices.Sorted(maps.Keys(assign))
 	commits, err := adm.FetchOffsets(kadm.RequireStable(ctx), m.p.group)
 	if err != nil {
+		m.relocate(ctx)
 		return nil, err
 	}
 	starts, err := adm.ListStartOffsets(ctx, topics...)

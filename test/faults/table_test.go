@@ -120,7 +120,7 @@ var faults = []fault{
 			s.strikes(i.here())
 			other := s.instance("other")
 			must(s, other.start())
-			s.flowing()
+			s.until("the new one has work", func() any { return s.held() }, func() bool { return len(other.here()) > 0 })
 			must(s, other.stop(patience))
 			s.back(i)
 			if now := i.tally(); now.aborts == before.aborts {

@@ -102,7 +102,7 @@ func (j job) processors() ([]*kgoka.Processor, error) {
 			Brokers: j.Brokers, Instance: j.Instance, Dir: filepath.Join(j.Dir, "tables"),
 			SessionTimeout: j.Session, RebalanceTimeout: j.Session, TransactionTimeout: j.Transaction, Standby: j.Standby,
 			Origins: true, Coalesce: i == 1, // one of each kind
-			Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+			Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		}, j.hop(h.group, h.in, h.out))
 		if err != nil {
 			return nil, err
