@@ -27,7 +27,7 @@ func BenchmarkRecover(b *testing.B) {
 	for _, kind := range []string{"memory", "disk"} {
 		b.Run(kind, func(b *testing.B) {
 			cfg := bd.config("a-1")
-			cfg.Log = slog.New(slog.DiscardHandler)
+			cfg.Log = slog.New(slog.NewTextHandler(b.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 			idle := func() *goka.GroupGraph {
 				return goka.DefineGroup("a", goka.Persist(Bytes{}), goka.Input("in", Bytes{}, func(goka.Context, any) {}))
 			}

@@ -130,7 +130,7 @@ func (c *cluster) client(opts ...kgo.Opt) *kgo.Client {
 // topics makes those of a new run and waits until they have leaders.
 func (c *cluster) topics() names {
 	c.runs++
-	id := fmt.Sprintf("hops%d", c.runs)
+	id := fmt.Sprintf("hops-%d-%d", time.Now().UnixNano(), c.runs) // brokers from outside may hold those of earlier runs
 	t := names{id, id + ".in", id + ".mid", id + ".out"}
 	adm := kadm.NewClient(c.cl)
 	all := []string{t.in, t.mid, t.out, t.id + ".a-table", t.id + ".b-table"}
