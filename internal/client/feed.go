@@ -2,12 +2,15 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
+	"net"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/flow"
@@ -70,28 +73,41 @@ func (c *Client) SendAll(ctx context.Context, seq iter.Seq[flow.Message], sent f
 
 // WaitRead returns when the groups (bare names) have read all there is for them,
 // and nothing that they wrote meanwhile is left for one of them. A group that has
-// committed no offsets and has no commands topic of its own counts as done.
+// committed no offsets and has no commands topic of its own counts as done. A
+// broker that is away is waited for, for half a minute.
 func (c *Client) WaitRead(ctx context.Context, groups ...string) error {
+	var away time.Time
 	for {
-		before, err := c.written(ctx)
-		if err != nil {
+		done, err := c.idle(ctx, groups)
+		switch {
+		case err == nil && done:
+			return nil
+		case err == nil:
+			away = time.Time{}
+		case ctx.Err() != nil || !kerr.IsRetriable(err) && !errors.As(err, new(*net.OpError)):
 			return err
-		}
-		done, err := c.allRead(ctx, groups)
-		if err != nil {
+		case away.IsZero():
+			away = time.Now()
+		case time.Since(away) > 30*time.Second:
 			return err
-		}
-		if done {
-			after, err := c.written(ctx)
-			if err != nil || after == before {
-				return err
-			}
-			continue
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
 			return err
 		}
 	}
+}
+
+// idle says whether the groups have read all, and wrote nothing while that was seen.
+func (c *Client) idle(ctx context.Context, groups []string) (bool, error) {
+	before, err := c.written(ctx)
+	if err != nil {
+		return false, err
+	}
+	if done, err := c.allRead(ctx, groups); err != nil || !done {
+		return false, err
+	}
+	after, err := c.written(ctx)
+	return err == nil && after == before, err
 }
 
 // written is the sum of the catalogue's end offsets: it grows with every commit.

@@ -150,6 +150,10 @@ func orders(s *scene) {
 	for over := false; !over; {
 		select {
 		case err := <-produced:
+			if err != nil { // what became of the orders says more than what did not come
+				_ = s.program("lag", here("lag")...).run(s.Context())
+				_ = s.program("verify", here("verify")...).run(s.Context())
+			}
 			must(s, err)
 			over = true
 		case <-time.After(time.Duration(500+s.rnd.IntN(4000)) * time.Millisecond): // the moment
