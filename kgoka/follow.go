@@ -31,14 +31,12 @@ func (b *base) read(ctx context.Context, tables []*table, forever bool) (err err
 	reading := map[place]*table{}
 	from := map[string]map[int32]kgo.Offset{}
 	for _, t := range tables {
-		next, due := t.resume()
+		next, due, err := t.resume()
+		if err != nil {
+			return err
+		}
 		if !due && !forever {
 			continue
-		}
-		if due { // what is gathered goes to the store past the rows in memory
-			if err := t.flush(); err != nil {
-				return err
-			}
 		}
 		if from[t.topic] == nil {
 			from[t.topic] = map[int32]kgo.Offset{}
@@ -211,13 +209,18 @@ func (t *table) setGoal(goal int64) {
 	t.goal = goal
 }
 
-// resume returns the offset to read from, and whether the goal lies behind it.
-func (t *table) resume() (next int64, due bool) {
+// resume returns the offset to read from, and whether the goal lies behind it. Then
+// rows will be gathered, which go to the store past those in memory: these go first.
+func (t *table) resume() (next int64, due bool, err error) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.meter = meter{begun: time.Now(), last: time.Now()}
 	next = max(t.at+1, t.start)
-	return next, next < t.goal
+	due = next < t.goal
+	t.mu.Unlock()
+	if due {
+		err = t.flush()
+	}
+	return next, due, err
 }
 
 // due says whether the table has not reached its goal.

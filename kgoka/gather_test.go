@@ -60,7 +60,7 @@ func TestReadingOverRows(t *testing.T) {
 				recs = append(recs, record(fmt.Sprint(i), 1))
 			}
 			tb.setGoal(c.goal)
-			if err := tb.flush(); err != nil { // as reading does first
+			if _, _, err := tb.resume(); err != nil { // as reading does first
 				t.Fatal(err)
 			}
 			for at := 0; at < len(recs); at += 500 {

@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -87,25 +86,29 @@ func (s *scene) fill(topic string, n int) {
 	must(s, cl.Flush(s.Context()))
 }
 
-// warm waits until the instances that run read their standby tables at the end.
+// warm waits until the instances that run have read their standby tables.
 func (s *scene) warm() {
 	s.Helper()
-	s.until("standby tables are warm", func() any { return time.Now().Second() }, func() bool {
-		for _, i := range s.insts {
-			r, _ := i.state()
-			for _, h := range r.Hops {
-				n := 0
-				for _, tb := range h.Stats.Tables {
-					if tb.Role == kgoka.RoleStandby && (tb.Recovering || tb.Offset < int64(*rows/nparts/2)) {
-						return false
-					}
-					n++
-				}
-				if i.running() && i.job.Standby && n < nparts {
-					return false
+	s.until("standby tables are warm", func() any { return s.unread() }, func() bool { return s.unread() == 0 })
+}
+
+// unread is about how many rows the standby tables of running instances lack.
+func (s *scene) unread() (n int64) {
+	each := int64(*rows / nparts / 2) // a partition has more
+	for _, i := range s.insts {
+		if !i.running() || !i.job.Standby {
+			continue
+		}
+		r, _ := i.state()
+		n += each * int64(nparts*(len(hops)-len(r.Hops)))
+		for _, h := range r.Hops {
+			n += each * int64(max(0, nparts-len(h.Stats.Tables)))
+			for _, tb := range h.Stats.Tables {
+				if tb.Role == kgoka.RoleStandby {
+					n += max(0, each-tb.Offset)
 				}
 			}
 		}
-		return true
-	})
+	}
+	return n
 }
