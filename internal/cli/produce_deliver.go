@@ -58,6 +58,9 @@ func (s *session) deliverAll(ctx context.Context, c *client.Client, l load, feed
 		b.at(total-int64(len(open)), total)
 		return failed == nil && len(open) > 0
 	})
+	if failed == nil {
+		failed = feed.batch.Err()
+	}
 	switch {
 	case failed != nil:
 		return failed

@@ -41,6 +41,9 @@ func (b *Batch) Send(ctx context.Context, r *kgo.Record) error {
 // Wait returns the batch's error once everything that was sent is done.
 func (b *Batch) Wait(ctx context.Context) error { return b.keep(b.c.cl.Flush(ctx)) }
 
+// Err returns the batch's error so far, of records that were sent some time ago.
+func (b *Batch) Err() error { return b.keep(nil) }
+
 // keep remembers and returns the first error.
 func (b *Batch) keep(err error) error {
 	b.mu.Lock()

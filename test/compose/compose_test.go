@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -261,6 +262,34 @@ func TestKafkaAddresses(t *testing.T) {
 			u, err := url.Parse(registry)
 			if err != nil || !slices.Contains(listening(t, all[u.Hostname()]), u.Port()) {
 				t.Errorf("%s: nothing listens at %s", name, registry)
+			}
+		}
+	}
+}
+
+// A node that was killed lets the others give it up before it starts again.
+func TestNodeWaits(t *testing.T) {
+	for _, s := range kafkas(load(t).Services) {
+		for _, c := range []struct {
+			files string
+			want  string
+		}{
+			{"", "run"},
+			{"meta.properties", "sleep 15 run"},
+			{"meta.properties .kafka_cleanshutdown", "run"},
+		} {
+			dir := t.TempDir()
+			for _, f := range strings.Fields(c.files) {
+				if err := os.WriteFile(filepath.Join(dir, f), nil, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			script := strings.ReplaceAll(s.Command[2], "exec /etc/kafka/docker/run", "echo run")
+			cmd := exec.CommandContext(t.Context(), s.Command[0], s.Command[1], "sleep() { echo sleep $1; }; "+script)
+			cmd.Env = append(os.Environ(), "KAFKA_LOG_DIRS="+dir)
+			out, err := cmd.CombinedOutput()
+			if got := strings.Join(strings.Fields(string(out)), " "); err != nil || got != c.want {
+				t.Errorf("%s on a folder with %q: %q, %v, want %q", s.Name, c.files, got, err, c.want)
 			}
 		}
 	}

@@ -164,7 +164,7 @@ func orders(s *scene) {
 			}
 			i := s.rnd.IntN(s.nodes)
 			must(s, s.kafka.Kill(i))
-			time.Sleep(time.Duration(s.rnd.IntN(8000)) * time.Millisecond) // before or after others have taken over
+			time.Sleep(time.Duration(s.rnd.IntN(4000)) * time.Millisecond)
 			must(s, s.kafka.StartNode(s.Context(), i))
 			s.inSync()
 			nodes++

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +26,7 @@ func client(t *testing.T, brokers []string) *kgo.Client {
 }
 
 // What was acknowledged outlives every way a node can end, and Kafka's own tools
-// see it.
+// see it. Its folder says whether it ended in order: docker-compose.kafka.yml reads it.
 func TestClusterKeeps(t *testing.T) {
 	for _, nodes := range []int{1, 3} {
 		t.Run(fmt.Sprint(nodes), func(t *testing.T) {
@@ -42,6 +44,10 @@ func TestClusterKeeps(t *testing.T) {
 				}
 				if err := end(last); err != nil {
 					t.Fatal(err)
+				}
+				_, err := os.Stat(filepath.Join(c.nodes[last].dir, "data", ".kafka_cleanshutdown"))
+				if inOrder := err == nil; inOrder != (i == 0) {
+					t.Errorf("ended in order: %v (%v)", inOrder, err)
 				}
 				if err := c.StartNode(ctx, last); err != nil {
 					t.Fatal(err)
