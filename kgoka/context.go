@@ -22,8 +22,18 @@ type Context interface {
 	Row() []byte
 
 	// SetRow writes the row of the input's key: to the table, and with headers to
-	// the changelog. With Origins on, an empty value is no row.
+	// the changelog. With Origins on, or beside a note, an empty value is no row.
 	SetRow(value []byte, headers []kgo.RecordHeader)
+
+	// Note is what stands beside the row, and beside a row that is not there: nil
+	// if nothing does. It must not be changed. Nobody but the group sees it.
+	Note() []byte
+
+	// SetNote writes the row again as it is, with another note; an empty one is
+	// none. SetRow and Delete leave the note alone. The input does not count as
+	// applied by a note: without SetRow or Delete in the same call, whatever is
+	// emitted, it is handled anew when it comes again.
+	SetNote(note []byte, headers []kgo.RecordHeader)
 
 	// EmitRecord writes a record to one of the graph's outputs.
 	EmitRecord(topic, key string, value []byte, headers []kgo.RecordHeader)
@@ -84,11 +94,7 @@ func (c *call) load() *row {
 // finish leaves the input's origin in the row if the callback wrote anything.
 func (c *call) finish() {
 	if c.guard && c.direct.Index > 0 && !c.written {
-		val := c.load().val
-		if val == nil {
-			val = []byte{}
-		}
-		c.put(val, nil)
+		c.put(c.load().val, nil)
 	}
 }
 
@@ -121,12 +127,44 @@ func (c *call) put(value []byte, headers []kgo.RecordHeader) {
 	if c.table == nil {
 		c.Fail(errNoTable)
 	}
-	r := row{val: value}
-	hs := c.stamp(headers)
+	r := row{note: c.load().note, val: value}
 	if c.guard {
-		if r.vec = c.vector(); len(r.vec) > 0 {
-			hs = append(hs, kgo.RecordHeader{Key: AppliedHeader, Value: r.vec})
-		}
+		r.vec = c.vector()
+	}
+	c.write(r, headers)
+}
+
+func (c *call) Note() []byte {
+	if n := c.load().note; len(n) > 0 {
+		return n
+	}
+	return nil
+}
+
+// SetNote counts in the vector, where it can: without that, nothing would tell
+// an older note from a later one when a record of the changelog comes again.
+func (c *call) SetNote(note []byte, headers []kgo.RecordHeader) {
+	r := *c.load()
+	r.note, r.val = note, c.visible(r)
+	if c.guard {
+		r.vec = r.vec.noted()
+		c.next = nil // what SetRow advances is this one
+	}
+	c.write(r, headers)
+}
+
+// write makes r the row of the input's key. A row without a value stays, as an
+// empty one, where there is something to remember.
+func (c *call) write(r row, headers []kgo.RecordHeader) {
+	hs := c.stamp(headers)
+	if len(r.vec) > 0 {
+		hs = append(hs, kgo.RecordHeader{Key: AppliedHeader, Value: r.vec})
+	}
+	if len(r.note) > 0 {
+		hs = append(hs, kgo.RecordHeader{Key: NoteHeader, Value: r.note})
+	}
+	if r.val == nil && len(r.vec)+len(r.note) > 0 {
+		r.val = []byte{}
 	}
 	c.row, c.loaded, c.written = r, true, true
 	c.table.set(c.Key(), r)
@@ -134,7 +172,7 @@ func (c *call) put(value []byte, headers []kgo.RecordHeader) {
 	if raw == nil {
 		raw = []byte{} // a compacted topic takes no record without a key
 	}
-	c.log(c.Key(), raw, value, hs)
+	c.log(c.Key(), raw, r.val, hs)
 }
 
 // vector is what the row shall remember: a visit adds nothing to it.
@@ -155,10 +193,10 @@ func (c *call) EmitRecord(topic, key string, value []byte, headers []kgo.RecordH
 	c.send(c.record(topic, []byte(key), value, c.stamp(headers)))
 }
 
-// stamp copies headers and adds the origin, with room for one more. What a visit
+// stamp copies headers and adds the origin, with room for two more. What a visit
 // writes is its own origin.
 func (c *call) stamp(headers []kgo.RecordHeader) []kgo.RecordHeader {
-	hs := c.arena.headers(len(headers) + 2)
+	hs := c.arena.headers(len(headers) + 3)
 	hs = append(hs, headers...)
 	if c.p.cfg.Origins && !c.visit {
 		hs = append(hs, kgo.RecordHeader{Key: OriginHeader, Value: c.arena.origin(c.direct)})
@@ -242,15 +280,9 @@ func (c *call) SetValue(v any, opts ...goka.ContextOption) {
 	c.SetRow(c.encode("the table", c.p.tableCodec, v), optionHeaders(opts))
 }
 
-// Delete removes the row. With Origins on its vector must stay, so the row
-// becomes an empty one.
-func (c *call) Delete(opts ...goka.ContextOption) {
-	var value []byte
-	if c.guard && len(c.vector()) > 0 { // there is something to remember
-		value = []byte{}
-	}
-	c.put(value, optionHeaders(opts))
-}
+// Delete removes the row. Its note stays, and with Origins on its vector: the
+// row becomes an empty one then.
+func (c *call) Delete(opts ...goka.ContextOption) { c.put(nil, optionHeaders(opts)) }
 
 func (c *call) Emit(topic goka.Stream, key string, v any, opts ...goka.ContextOption) {
 	codec, ok := c.p.outputs[string(topic)]

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"math"
 )
 
-// Header names of the origin guard.
+// Header names of the origin guard, and of what stands beside a row.
 const (
 	OriginHeader  = "origin"  // on every output: the input it was made from
 	AppliedHeader = "applied" // on a changelog record: the row's vector
+	NoteHeader    = "note"    // on a changelog record: the row's note
 )
 
 // Origin says where a record comes from: the coordinates of the input that was
@@ -120,21 +122,26 @@ func (v vector) find(id [16]byte) (at, count int) {
 	return at, 0
 }
 
-// seen says whether o, or a later one of its partition, has been applied.
-func (v vector) seen(o Origin) bool {
+// last returns the last origin applied of o's partition.
+func (v vector) last(o Origin) (e entry, ok bool) {
 	at, n := v.find(o.TopicID)
 	if n == 0 {
-		return false
+		return e, false
 	}
 	_, w := binary.Uvarint(v[at+16:])
 	rest := []byte(v[at+16+w:])
-	var e entry
 	for range n {
 		if e, rest, _ = parseEntry(rest); e.partition == o.Partition {
-			return !e.less(o.entry())
+			return e, true
 		}
 	}
-	return false
+	return e, false
+}
+
+// seen says whether o, or a later one of its partition, has been applied.
+func (v vector) seen(o Origin) bool {
+	e, ok := v.last(o)
+	return ok && !e.less(o.entry())
 }
 
 // advance appends to dst the vector v with o as the last of its partition.
@@ -168,6 +175,19 @@ func (v vector) advance(dst []byte, o Origin) []byte {
 	dst = binary.AppendUvarint(dst, uint64(n))
 	dst = append(dst, first[:len(first)-before]...)
 	return append(next.append(dst), rest...)
+}
+
+// noteOrigin is where the changes of a row's note are counted in its vector: on a
+// partition that no topic has.
+var noteOrigin = Origin{Partition: math.MaxInt32}
+
+// noted returns the vector with one more change of the note.
+func (v vector) noted() vector {
+	o := noteOrigin
+	if e, ok := v.last(o); ok {
+		o.Offset = e.offset + 1
+	}
+	return v.advance(nil, o)
 }
 
 // parseVector checks b, which comes from a header or from disk.

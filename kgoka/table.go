@@ -140,13 +140,13 @@ func (t *table) replay(recs []*kgo.Record) error {
 		}
 		k := keyed{key: string(rec.Key), row: rowOf(rec)}
 		if t.store == nil { // what is kept for good shall not keep a whole fetch with it
-			k.row = row{slices.Clone(k.vec), slices.Clone(k.val)}
+			k.row = row{slices.Clone(k.vec), slices.Clone(k.note), slices.Clone(k.val)}
 		} else {
 			k.first = t.known.Load().add(rec.Key)
 		}
 		if gather {
 			t.run = append(t.run, k)
-			t.bytes += len(k.key) + len(k.vec) + len(k.val)
+			t.bytes += len(k.key) + k.size()
 		} else if err := t.supersede(k); err != nil {
 			return err
 		}
@@ -194,7 +194,7 @@ func (t *table) put(k string, r row) {
 		return
 	}
 	t.fresh[k] = r
-	t.bytes += len(k) + len(r.vec) + len(r.val)
+	t.bytes += len(k) + r.size()
 }
 
 func (t *table) full(times int) bool {
