@@ -75,25 +75,22 @@ func All() []Topic {
 		{Name: VoucherTable, Key: "order", Compact: true, WrittenBy: "voucher", Records: []string{"Grants"}},
 		{Name: Vouchers, Key: "voucher", Compact: true, WrittenBy: "voucher", Records: []string{"Voucher"}},
 		{Name: NotificationTable, Key: "order", Compact: true, WrittenBy: "notification", Records: []string{"Notices"}},
-		{Name: NotificationLoop, Key: "order", Retention: 7 * day, WrittenBy: "retry", Records: []string{"Order"}},
+		{Name: NotificationLoop, Key: "original key", Retention: 7 * day, WrittenBy: "retry"},
 		{Name: Effects, Key: "effect", Retention: 30 * day, WrittenBy: "notification", Records: []string{"Effect"}},
 		{Name: EffectsTable, Key: "effect", Compact: true, WrittenBy: "effects", Records: []string{"LedgerEntry"}},
-		{Name: EffectsLoop, Key: "effect", Retention: 7 * day, WrittenBy: "retry", Records: []string{"Effect"}},
+		{Name: EffectsLoop, Key: "original key", Retention: 7 * day, WrittenBy: "retry"},
 		{Name: Retry, Key: "due", Retention: 7 * day, WrittenBy: "the runtime", Records: []string{"Parked"}},
 		{Name: RetryTable, Key: "due", Compact: true, WrittenBy: "retry", Records: []string{"Parked", "RetryCommand"}},
 		{Name: RetryCommands, Key: "due", Retention: 30 * day, External: true, WrittenBy: "CLI", Records: []string{"RetryCommand"}},
-		{Name: OrderLoop, Key: originalKey, Retention: 7 * day, WrittenBy: "retry"},
-		{Name: InventoryLoop, Key: originalKey, Retention: 7 * day, WrittenBy: "retry"},
-		{Name: CreditLoop, Key: originalKey, Retention: 7 * day, WrittenBy: "retry"},
-		{Name: InvoicingLoop, Key: originalKey, Retention: 7 * day, WrittenBy: "retry"},
-		{Name: VoucherLoop, Key: originalKey, Retention: 7 * day, WrittenBy: "retry"},
-		{Name: DeadLetter, Key: originalKey, Retention: 90 * day, WrittenBy: "the runtime"},
+		{Name: OrderLoop, Key: "original key", Retention: 7 * day, WrittenBy: "retry"},
+		{Name: InventoryLoop, Key: "original key", Retention: 7 * day, WrittenBy: "retry"},
+		{Name: CreditLoop, Key: "original key", Retention: 7 * day, WrittenBy: "retry"},
+		{Name: InvoicingLoop, Key: "original key", Retention: 7 * day, WrittenBy: "retry"},
+		{Name: VoucherLoop, Key: "original key", Retention: 7 * day, WrittenBy: "retry"},
+		{Name: DeadLetter, Key: "original key", Retention: 90 * day, WrittenBy: "the runtime"},
 		{Name: Audit, Key: "who", Retention: Forever, WrittenBy: "CLI", Records: []string{"Audited"}},
 	}
 }
-
-// originalKey is the key of a topic whose records stood on others before.
-const originalKey = "original key"
 
 // Loop is the topic by which records that a group has parked come back to it.
 func Loop(group string) string { return group + "-loop" }
