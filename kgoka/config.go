@@ -61,6 +61,11 @@ type Config struct {
 	// too: taking one over is then a matter of its last few records.
 	Standby bool
 
+	// SamePartition names outputs whose records go to the partition of the input, or
+	// of the visited row, instead of their key's. They have as many partitions as
+	// the inputs.
+	SamePartition []string
+
 	// NilHandling says what happens to records without a value; by default they
 	// are passed over.
 	NilHandling goka.NilHandling

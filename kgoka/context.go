@@ -190,7 +190,9 @@ func (c *call) EmitRecord(topic, key string, value []byte, headers []kgo.RecordH
 	if _, ok := c.p.outputs[topic]; !ok {
 		c.Fail(fmt.Errorf("topic %q is not an output of the graph", topic))
 	}
-	c.send(c.record(topic, []byte(key), value, c.stamp(headers)))
+	r := c.record(topic, []byte(key), value, c.stamp(headers))
+	r.Partition = c.num // for SamePartition
+	c.send(r)
 }
 
 // stamp copies headers and adds the origin, with room for two more. What a visit

@@ -70,6 +70,11 @@ func NewProcessor(cfg Config, graph *goka.GroupGraph) (*Processor, error) {
 	for _, e := range graph.OutputStreams() {
 		p.outputs[e.Topic()] = e.Codec()
 	}
+	for _, topic := range cfg.SamePartition {
+		if _, ok := p.outputs[topic]; !ok {
+			return nil, fmt.Errorf("configuration of group %q: SamePartition names %q, which is not an output of the graph", p.group, topic)
+		}
+	}
 	for _, e := range graph.JointTables() {
 		p.joins[e.Topic()] = e.Codec()
 	}
