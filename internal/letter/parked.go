@@ -1,0 +1,42 @@
+package letter
+
+import (
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderlog/orderlog/schemas"
+)
+
+// Parked is the letter as an entry of the calendar, to be dispatched to that
+// catalogue topic. The stack and a person's word are not kept there.
+func (l Letter) Parked(to string) *schemas.Parked {
+	p := &schemas.Parked{To: to, Group: l.Group, Due: l.Due, Seq: l.Seq, Class: l.Class, Cause: l.Cause, Error: l.Error,
+		Topic: l.Topic, Partition: int64(l.Partition), Offset: l.Offset, Timestamp: l.Timestamp,
+		Origin: l.Origin, Attempts: l.Attempts, Key: l.Key, Value: l.Value}
+	for _, h := range l.Own {
+		p.Headers = append(p.Headers, schemas.Header{Key: h.Key, Value: h.Value})
+	}
+	return p
+}
+
+// Unpark reads back what Parked made.
+func Unpark(p *schemas.Parked) Letter {
+	l := Letter{Group: p.Group, Due: p.Due, Seq: p.Seq, Class: p.Class, Cause: p.Cause, Error: p.Error,
+		Topic: p.Topic, Partition: int32(p.Partition), Offset: p.Offset, Timestamp: p.Timestamp,
+		Origin: p.Origin, Attempts: p.Attempts, Key: p.Key, Value: p.Value}
+	for _, h := range p.Headers {
+		l.Own = append(l.Own, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+	}
+	return l
+}
+
+// Dispatch is the record that an entry of the calendar becomes on the topic p.To,
+// complete. cancel is "", or why a person wants it not to be tried again: it is
+// dispatched all the same, because others of its key wait behind it.
+func Dispatch(p *schemas.Parked, cancel string) (key, value []byte, headers []kgo.RecordHeader) {
+	l := Unpark(p)
+	if l.Topic == "" { // a deadline: nothing has gone wrong
+		l.Group, l.Cause = "", ""
+	}
+	l.Cancel = cancel
+	return l.Key, l.Value, l.Headers()
+}
