@@ -29,11 +29,10 @@ type Context interface {
 	// if nothing does. It must not be changed. Nobody but the group sees it.
 	Note() []byte
 
-	// SetNote writes the row again as it is, with another note; an empty one is
-	// none. SetRow and Delete leave the note alone. The input does not count as
-	// applied by a note: without SetRow or Delete in the same call, whatever is
-	// emitted, it is handled anew when it comes again.
-	SetNote(note []byte, headers []kgo.RecordHeader)
+	// SetNote puts another note beside the row; an empty one is none. It is written
+	// with the row, by a SetRow or Delete that follows; without one the row is
+	// written again as it is, when the callback returns, without headers.
+	SetNote(note []byte)
 
 	// EmitRecord writes a record to one of the graph's outputs.
 	EmitRecord(topic, key string, value []byte, headers []kgo.RecordHeader)
@@ -57,6 +56,7 @@ type call struct {
 	loaded  bool
 	next    vector // row.vec with id applied, once it is needed
 	written bool
+	noted   bool // a note is not written yet
 	visit   bool // of a row: there is no input
 	headers goka.Headers
 }
@@ -91,9 +91,10 @@ func (c *call) load() *row {
 	return &c.row
 }
 
-// finish leaves the input's origin in the row if the callback wrote anything.
+// finish writes the row again for a note, and to leave the input's origin in it if
+// the callback wrote anything.
 func (c *call) finish() {
-	if c.guard && c.direct.Index > 0 && !c.written {
+	if c.noted || c.guard && !c.visit && c.direct.Index > 0 && !c.written {
 		c.put(c.load().val, nil)
 	}
 }
@@ -122,41 +123,17 @@ func (c *call) SetRow(value []byte, headers []kgo.RecordHeader) {
 	c.put(value, headers)
 }
 
-// put writes a row; a nil value deletes it.
+// put writes a row; a nil value deletes it. What has nothing but something to
+// remember stays, as an empty one.
 func (c *call) put(value []byte, headers []kgo.RecordHeader) {
 	if c.table == nil {
 		c.Fail(errNoTable)
 	}
 	r := row{note: c.load().note, val: value}
+	hs := c.stamp(headers)
 	if c.guard {
 		r.vec = c.vector()
 	}
-	c.write(r, headers)
-}
-
-func (c *call) Note() []byte {
-	if n := c.load().note; len(n) > 0 {
-		return n
-	}
-	return nil
-}
-
-// SetNote counts in the vector, where it can: without that, nothing would tell
-// an older note from a later one when a record of the changelog comes again.
-func (c *call) SetNote(note []byte, headers []kgo.RecordHeader) {
-	r := *c.load()
-	r.note, r.val = note, c.visible(r)
-	if c.guard {
-		r.vec = r.vec.noted()
-		c.next = nil // what SetRow advances is this one
-	}
-	c.write(r, headers)
-}
-
-// write makes r the row of the input's key. A row without a value stays, as an
-// empty one, where there is something to remember.
-func (c *call) write(r row, headers []kgo.RecordHeader) {
-	hs := c.stamp(headers)
 	if len(r.vec) > 0 {
 		hs = append(hs, kgo.RecordHeader{Key: AppliedHeader, Value: r.vec})
 	}
@@ -166,13 +143,25 @@ func (c *call) write(r row, headers []kgo.RecordHeader) {
 	if r.val == nil && len(r.vec)+len(r.note) > 0 {
 		r.val = []byte{}
 	}
-	c.row, c.loaded, c.written = r, true, true
+	c.row, c.loaded, c.written, c.noted = r, true, true, false
 	c.table.set(c.Key(), r)
 	raw := c.rec.Key
 	if raw == nil {
 		raw = []byte{} // a compacted topic takes no record without a key
 	}
 	c.log(c.Key(), raw, r.val, hs)
+}
+
+func (c *call) Note() []byte {
+	if n := c.load().note; len(n) > 0 {
+		return n
+	}
+	return nil
+}
+
+func (c *call) SetNote(note []byte) {
+	r := c.load()
+	r.note, r.val, c.noted = note, c.visible(*r), true
 }
 
 // vector is what the row shall remember: a visit adds nothing to it.

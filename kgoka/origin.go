@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"math"
 )
 
 // Header names of the origin guard, and of what stands beside a row.
@@ -28,7 +27,8 @@ const (
 //     the same topic and send to the same topic: their order is not kept, and the
 //     later one to arrive would be taken for a repetition;
 //   - a record that was set aside and comes back later: later ones of its origin
-//     partition must have waited behind it;
+//     partition must have waited behind it. One that comes back without its origin,
+//     by a topic of its own, counts as another: setting it aside was its handling;
 //   - groups without a table, which cannot remember;
 //   - a handled input that left no trace: it is handled again when it comes again;
 //   - what a group loops back to itself, which is its own origin: its row may get
@@ -122,26 +122,21 @@ func (v vector) find(id [16]byte) (at, count int) {
 	return at, 0
 }
 
-// last returns the last origin applied of o's partition.
-func (v vector) last(o Origin) (e entry, ok bool) {
+// seen says whether o, or a later one of its partition, has been applied.
+func (v vector) seen(o Origin) bool {
 	at, n := v.find(o.TopicID)
 	if n == 0 {
-		return e, false
+		return false
 	}
 	_, w := binary.Uvarint(v[at+16:])
 	rest := []byte(v[at+16+w:])
+	var e entry
 	for range n {
 		if e, rest, _ = parseEntry(rest); e.partition == o.Partition {
-			return e, true
+			return !e.less(o.entry())
 		}
 	}
-	return e, false
-}
-
-// seen says whether o, or a later one of its partition, has been applied.
-func (v vector) seen(o Origin) bool {
-	e, ok := v.last(o)
-	return ok && !e.less(o.entry())
+	return false
 }
 
 // advance appends to dst the vector v with o as the last of its partition.
@@ -175,19 +170,6 @@ func (v vector) advance(dst []byte, o Origin) []byte {
 	dst = binary.AppendUvarint(dst, uint64(n))
 	dst = append(dst, first[:len(first)-before]...)
 	return append(next.append(dst), rest...)
-}
-
-// noteOrigin is where the changes of a row's note are counted in its vector: on a
-// partition that no topic has.
-var noteOrigin = Origin{Partition: math.MaxInt32}
-
-// noted returns the vector with one more change of the note.
-func (v vector) noted() vector {
-	o := noteOrigin
-	if e, ok := v.last(o); ok {
-		o.Offset = e.offset + 1
-	}
-	return v.advance(nil, o)
 }
 
 // parseVector checks b, which comes from a header or from disk.

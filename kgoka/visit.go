@@ -215,6 +215,7 @@ func (pt *part) visit(v *visit, w *visiting) {
 			continue // gone meanwhile
 		}
 		v.cb(c, v.meta)
+		c.finish()
 		w.n++
 	}
 	pt.nVisited += w.n
