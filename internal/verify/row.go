@@ -1,15 +1,15 @@
 package verify
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/orderlog/orderlog/internal/event"
+	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/schemas"
 )
 
@@ -125,14 +125,6 @@ func (in interned) of(s string) string {
 	return s
 }
 
-// Headers of a dead letter that say where it comes from and why it is there.
-const (
-	deadTopic     = "dl_topic"
-	deadPartition = "dl_partition"
-	deadOffset    = "dl_offset"
-	deadCause     = "dl_cause"
-)
-
 // deadLetters knows what was parked, by the coordinates of the original.
 type deadLetters struct {
 	mu     sync.Mutex
@@ -152,20 +144,12 @@ func newDeadLetters() *deadLetters {
 }
 
 func (d *deadLetters) add(r *kgo.Record) error {
-	p, errP := strconv.ParseInt(event.Header(r, deadPartition), 10, 32)
-	o, errO := strconv.ParseInt(event.Header(r, deadOffset), 10, 64)
-	c := coordinates{event.Header(r, deadTopic), int32(p), o}
-	cause := event.Header(r, deadCause)
-	if cause == "" {
-		cause = "unknown cause"
-	}
+	l := letter.Parse(r)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.total++
-	d.causes[c.topic+": "+cause]++
-	if errP == nil && errO == nil {
-		d.parked[c] = struct{}{}
-	}
+	d.causes[l.Topic+": "+cmp.Or(l.Cause, "unknown cause")]++
+	d.parked[coordinates{l.Topic, l.Partition, l.Offset}] = struct{}{}
 	return nil
 }
 
