@@ -34,6 +34,10 @@ type Context interface {
 	// written again as it is, when the callback returns, without headers.
 	SetNote(note []byte)
 
+	// RowOf is the row of another key that stands on the input's partition, nil if
+	// there is none. It must not be changed.
+	RowOf(key string) []byte
+
 	// EmitRecord writes a record to one of the graph's outputs.
 	EmitRecord(topic, key string, value []byte, headers []kgo.RecordHeader)
 }
@@ -121,6 +125,17 @@ func (c *call) SetRow(value []byte, headers []kgo.RecordHeader) {
 		c.Fail(errNilRow)
 	}
 	c.put(value, headers)
+}
+
+func (c *call) RowOf(key string) []byte {
+	if c.table == nil {
+		c.Fail(errNoTable)
+	}
+	r, err := c.table.get([]byte(key))
+	if err != nil {
+		c.Fail(err)
+	}
+	return c.visible(r)
 }
 
 // put writes a row; a nil value deletes it. What has nothing but something to

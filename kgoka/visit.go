@@ -11,9 +11,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// VisitAll calls the graph's visitor called name with every row of the partitions
-// that are assigned here, and with meta, and returns how many it was called with.
-// It happens in transactions of at most MaxPoll rows, in turn with those of
+// VisitAll is Visit of every row.
+func (p *Processor) VisitAll(ctx context.Context, name string, meta any) (int64, error) {
+	return p.Visit(ctx, name, "", "", meta)
+}
+
+// Visit calls the graph's visitor called name with the rows of the partitions that
+// are assigned here, from key from and before to, and with meta; "" is no limit.
+// Within a partition they come in the order of their keys. It returns how many
+// there were. It costs what is in the range, not what is beside it, and happens in transactions of at most MaxPoll rows, in turn with those of
 // records; one that is aborted is repeated. Rows that come meanwhile may be
 // visited or not. In the callback there is no Record, and the topic is the
 // visitor's name; what it emits has no origin.
@@ -22,7 +28,7 @@ import (
 // what was committed stays, and who calls it again begins anew. An error of the
 // callback ends Run, too. It must not be called from a callback: each would wait
 // for the other.
-func (p *Processor) VisitAll(ctx context.Context, name string, meta any) (int64, error) {
+func (p *Processor) Visit(ctx context.Context, name, from, to string, meta any) (int64, error) {
 	cb := p.visitors[name]
 	if cb == nil {
 		return 0, fmt.Errorf("group %q has no visitor %q", p.group, name)
@@ -30,7 +36,7 @@ func (p *Processor) VisitAll(ctx context.Context, name string, meta any) (int64,
 	p.mu.Lock()
 	s := p.sess
 	p.mu.Unlock()
-	v := &visit{name: name, cb: cb, meta: meta, ctx: ctx, done: make(chan error, 1)}
+	v := &visit{name: name, from: from, to: to, cb: cb, meta: meta, ctx: ctx, done: make(chan error, 1)}
 	if s == nil || !s.visits.add(v) {
 		return 0, goka.ErrVisitAborted
 	}
@@ -38,9 +44,11 @@ func (p *Processor) VisitAll(ctx context.Context, name string, meta any) (int64,
 	return v.n, err
 }
 
-// visit is a call of VisitAll. The loop owns it until it is done.
+// visit is a call of Visit. The loop owns it until it is done.
 type visit struct {
 	name string
+	from string
+	to   string
 	cb   goka.ProcessCallback
 	meta any
 	ctx  context.Context
@@ -176,7 +184,7 @@ func (c *clients) visit(s *session, v *visit) error {
 func (v *visit) fill(s *session, limit int) (map[int32]*visiting, error) {
 	if v.left == nil {
 		for _, pt := range s.parts {
-			next, stop := iter.Pull2(pt.table.rows("", ""))
+			next, stop := iter.Pull2(pt.table.rows(v.from, v.to))
 			v.left = append(v.left, &visiting{pt: pt, next: next, stop: stop})
 		}
 	}

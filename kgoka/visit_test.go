@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -90,6 +91,85 @@ func TestVisitAll(t *testing.T) {
 		if len(r.Headers) > 0 {
 			t.Fatalf("headers %v", r.Headers)
 		}
+	}
+}
+
+// TestVisitRange: a visit of a range is of its rows only, partition by partition
+// in the order of their keys; a row that an open transaction has set is seen by
+// its key; First and Moved say when to look again.
+func TestVisitRange(t *testing.T) {
+	for _, disk := range []bool{false, true} {
+		t.Run(fmt.Sprintf("disk=%v", disk), func(t *testing.T) {
+			b := newBed(t, "in", "out", "a-table")
+			var mu sync.Mutex
+			visited := map[int32][]string{}
+			g := goka.DefineGroup("a", goka.Persist(Bytes{}), goka.Input("in", Bytes{}, func(ctx goka.Context, msg any) { ctx.SetValue(msg) }),
+				goka.Visitor("take", func(ctx goka.Context, meta any) {
+					mu.Lock()
+					defer mu.Unlock()
+					visited[ctx.Partition()] = append(visited[ctx.Partition()], ctx.Key())
+					ctx.Delete()
+					if c := From(ctx); c.RowOf(c.Key()) != nil || c.RowOf("no such") != nil || string(c.RowOf(meta.([]string)[c.Partition()])) != "x" {
+						t.Errorf("%s: it does not see the rows beside it", c.Key())
+					}
+				}))
+			cfg := b.config("a-1")
+			cfg.MaxPoll, cfg.Origins = 24, false
+			if disk {
+				cfg.Dir = t.TempDir()
+			}
+			p := start(t, cfg, g)
+			moved := p.Moved()
+			if _, err := p.First(""); !errors.Is(err, ErrNotHere) {
+				t.Errorf("before it is ready: %v", err)
+			}
+			p.waitReady()
+			<-moved
+			const keys = 200
+			stay := make([]string, nparts)
+			for k := range keys {
+				r := &kgo.Record{Topic: "in", Key: fmt.Appendf(nil, "%04d", k), Value: []byte("x")}
+				b.produce(r)
+				if r.Partition = Partition(string(r.Key), nparts); k >= keys/2 {
+					stay[r.Partition] = string(r.Key)
+				}
+			}
+			b.caughtUp("a", "in")
+			for _, c := range []struct {
+				from, to string
+				want     int64
+				first    string
+			}{
+				{"", "0000", 0, "0000"}, {"0050", "0050", 0, "0000"}, {"0010", "0050", 40, "0000"}, {"", "0060", 20, "0060"}, {"", "0060", 0, "0060"},
+			} {
+				if n, err := p.Visit(t.Context(), "take", c.from, c.to, stay); n != c.want || err != nil {
+					t.Errorf("[%s, %s): %d rows, %v, want %d", c.from, c.to, n, err, c.want)
+				}
+				if first := must(p.First(""))(t); first != c.first {
+					t.Errorf("after [%s, %s) the first is %q, want %q", c.from, c.to, first, c.first)
+				}
+			}
+			if first := must(p.First("0100"))(t); first != "0100" {
+				t.Errorf("the first from 0100 on is %q", first)
+			}
+			if first := must(p.First("1"))(t); first != "" {
+				t.Errorf("the first from 1 on is %q", first)
+			}
+			moved = p.Moved()
+			p.mustEnd()
+			<-moved
+			n := 0
+			for num, keys := range visited {
+				n += len(keys)
+				inner := slices.IndexFunc(keys, func(k string) bool { return k < keys[0] }) // where the second range begins
+				if !slices.IsSorted(keys[:max(0, inner)]) || !slices.IsSorted(keys[max(0, inner):]) {
+					t.Errorf("partition %d: %v", num, keys)
+				}
+			}
+			if n != 60 || len(rows(b.read("a-table"))) != keys-60 {
+				t.Errorf("%d rows visited, %d are left", n, len(rows(b.read("a-table"))))
+			}
+		})
 	}
 }
 
