@@ -93,7 +93,7 @@ func (b *LedgerEntry) fields(w *walker) {
 }
 
 func (b *Parked) fields(w *walker) {
-	w.str(&b.To, &b.Group).long(&b.Due, &b.Seq).str(&b.Class, &b.Cause, &b.Error, &b.Topic).long(&b.Partition, &b.Offset, &b.Timestamp).bytes(&b.Origin)
+	w.str(&b.To, &b.Group).long(&b.Due, &b.Seq).str(&b.Cancel, &b.Class, &b.Cause, &b.Error, &b.Topic).long(&b.Partition, &b.Offset, &b.Timestamp).bytes(&b.Origin)
 	array(w, &b.Attempts, func(w *walker, a *Attempt) { w.long(&a.At).str(&a.Error) })
 	array(w, &b.Headers, func(w *walker, h *Header) { w.str(&h.Key).bytes(&h.Value) })
 	w.bytes(&b.Key, &b.Value)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -20,7 +21,7 @@ const (
 	HeaderPartition = "dl_partition"
 	HeaderOffset    = "dl_offset"
 	HeaderTimestamp = "dl_timestamp" // Unix milliseconds
-	HeaderGroup     = "dl_group"
+	HeaderGroup     = "dl_group" // the processor that could not handle it
 	HeaderClass     = "dl_class"
 	HeaderCause     = "dl_cause" // a short fixed word, for counting
 	HeaderError     = "dl_error"
@@ -134,6 +135,12 @@ func Parse(r *kgo.Record) Letter {
 		}
 	}
 	return l
+}
+
+// Original is the record that the letter is about, as it first came, less its
+// origin.
+func (l Letter) Original() *kgo.Record {
+	return &kgo.Record{Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, Timestamp: time.UnixMilli(l.Timestamp), Key: l.Key, Value: l.Value, Headers: l.Own}
 }
 
 // Headers are those of the letter as a record, whose key and value are the

@@ -67,7 +67,7 @@ func TestThereAndBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := body.(*schemas.Parked)
-		key, value, headers := Dispatch(p, l.Cancel)
+		key, value, headers := Dispatch(p)
 		got := Parse(&kgo.Record{Key: key, Value: value, Headers: headers})
 		l.Stack, l.Cut = "", 0
 		if p.To != "order-loop" || !same(got, l) {
@@ -93,7 +93,7 @@ func same(a, b Letter) bool {
 // A deadline has not gone wrong: what is dispatched does not look like a letter.
 func TestDeadline(t *testing.T) {
 	l := Letter{Key: []byte("ord_1"), Value: []byte("v"), Own: []kgo.RecordHeader{header("ce_type", "orders.order.expire")}, Group: "order", Cause: "deadline", Due: 7}
-	_, _, headers := Dispatch(l.Parked("order-replies"), "")
+	_, _, headers := Dispatch(l.Parked("order-replies"))
 	want := []kgo.RecordHeader{header("ce_type", "orders.order.expire"), header(HeaderDue, "7")}
 	if !reflect.DeepEqual(headers, want) {
 		t.Errorf("%v", headers)

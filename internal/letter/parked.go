@@ -7,9 +7,9 @@ import (
 )
 
 // Parked is the letter as an entry of the calendar, to be dispatched to that
-// catalogue topic. The stack and a person's word are not kept there.
+// catalogue topic. The stack is not kept there.
 func (l Letter) Parked(to string) *schemas.Parked {
-	p := &schemas.Parked{To: to, Group: l.Group, Due: l.Due, Seq: l.Seq, Class: l.Class, Cause: l.Cause, Error: l.Error,
+	p := &schemas.Parked{To: to, Group: l.Group, Due: l.Due, Seq: l.Seq, Cancel: l.Cancel, Class: l.Class, Cause: l.Cause, Error: l.Error,
 		Topic: l.Topic, Partition: int64(l.Partition), Offset: l.Offset, Timestamp: l.Timestamp,
 		Origin: l.Origin, Attempts: l.Attempts, Key: l.Key, Value: l.Value}
 	for _, h := range l.Own {
@@ -20,7 +20,7 @@ func (l Letter) Parked(to string) *schemas.Parked {
 
 // Unpark reads back what Parked made.
 func Unpark(p *schemas.Parked) Letter {
-	l := Letter{Group: p.Group, Due: p.Due, Seq: p.Seq, Class: p.Class, Cause: p.Cause, Error: p.Error,
+	l := Letter{Group: p.Group, Due: p.Due, Seq: p.Seq, Cancel: p.Cancel, Class: p.Class, Cause: p.Cause, Error: p.Error,
 		Topic: p.Topic, Partition: int32(p.Partition), Offset: p.Offset, Timestamp: p.Timestamp,
 		Origin: p.Origin, Attempts: p.Attempts, Key: p.Key, Value: p.Value}
 	for _, h := range p.Headers {
@@ -30,13 +30,12 @@ func Unpark(p *schemas.Parked) Letter {
 }
 
 // Dispatch is the record that an entry of the calendar becomes on the topic p.To,
-// complete. cancel is "", or why a person wants it not to be tried again: it is
-// dispatched all the same, because others of its key wait behind it.
-func Dispatch(p *schemas.Parked, cancel string) (key, value []byte, headers []kgo.RecordHeader) {
+// complete. One that a person has cancelled is dispatched all the same: its group
+// knows what waits behind it.
+func Dispatch(p *schemas.Parked) (key, value []byte, headers []kgo.RecordHeader) {
 	l := Unpark(p)
 	if l.Topic == "" { // a deadline: nothing has gone wrong
 		l.Group, l.Cause = "", ""
 	}
-	l.Cancel = cancel
 	return l.Key, l.Value, l.Headers()
 }
