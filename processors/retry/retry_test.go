@@ -27,6 +27,15 @@ func TestKey(t *testing.T) {
 	}
 }
 
+func TestPausesSortBehindEntries(t *testing.T) {
+	if k := PauseKey("", ""); k <= Key(lastDue, "~") {
+		t.Errorf("%q sorts before an entry", k)
+	}
+	if PauseKey("a", "") == PauseKey("", "a") {
+		t.Error("a group and a cause are one")
+	}
+}
+
 func TestParseKeyRefuses(t *testing.T) {
 	for _, key := range []string{"", ".", "1767225600000", "176722560000.x", "17672256000000.x", "176722560000x.x", " 767225600000.x",
 		"-767225600000.x", "+767225600000.x", "1_67225600000.x", "pause.order.panic", "１767225600000.x"} {
