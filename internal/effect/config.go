@@ -107,9 +107,9 @@ func (f file) config(n *yaml.Node, c *Config) error {
 }
 
 func (f file) mail(n *yaml.Node, path string, m *Mail) error {
-	to := false
+	none := *m
 	err := mapping(n, path, map[string]setting{
-		"to":            text(func(s string) error { to, m.To = true, s; return checkTo(s) }),
+		"to":            text(func(s string) error { m.To = s; return checkTo(s) }),
 		"from":          text(func(s string) (err error) { m.From, err = from(s); return err }),
 		"server":        text(func(s string) error { m.Server = s; return checkServer(s) }),
 		"tls":           text(func(s string) error { m.TLS = s; return oneOf(s, StartTLS, TLS, NoTLS) }),
@@ -121,8 +121,10 @@ func (f file) mail(n *yaml.Node, path string, m *Mail) error {
 	switch {
 	case err != nil:
 		return err
-	case m.Server != "" && !to:
+	case m.Server != "" && m.To == none.To:
 		return at(n, path+".to", errors.New("is missing: where do customers get their mails? Set an address with {customer} in it, or \"\" for no mails"))
+	case m.Server != "" && m.From == none.From:
+		return at(n, path+".from", errors.New("is missing: set the sender, as in: Shop <orders@shop.example>"))
 	case (m.User == "") != (m.Password == ""):
 		return at(n, path, errors.New("user and password-file go together"))
 	}
@@ -197,6 +199,9 @@ func (f file) read(path string) (string, error) {
 
 // at says where in the file an error is.
 func at(n *yaml.Node, path string, err error) error {
+	if path == "" {
+		return fmt.Errorf("%d: %w", n.Line, err)
+	}
 	return fmt.Errorf("%d: %s: %w", n.Line, path, err)
 }
 

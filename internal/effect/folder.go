@@ -44,15 +44,10 @@ func (f *folder) Send(_ context.Context, e schemas.Effect) Outcome {
 	return outcome(Sent, 0, "%s", path)
 }
 
-// writeFile makes a file whole or not at all, and on disk when it returns.
+// writeFile makes a file whole or not at all, whenever this program is killed.
 func writeFile(path string, data []byte) error {
 	half := path + ".tmp"
-	f, err := os.OpenFile(half, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := os.WriteFile(half, data, 0o600); err != nil {
 		return err
 	}
 	return os.Rename(half, path)

@@ -31,7 +31,7 @@ type gate struct {
 }
 
 func newGate(to Sender, concurrency int) *gate {
-	return &gate{to: to, slots: make(chan struct{}, concurrency)}
+	return &gate{to: to, slots: make(chan struct{}, max(1, concurrency))}
 }
 
 func (g *gate) Send(ctx context.Context, e schemas.Effect) Outcome {

@@ -171,14 +171,13 @@ func late(ctx context.Context, err error) error {
 	return fmt.Errorf("no answer in time: %w", err)
 }
 
-// answer shows an error with the code that the server gave, if it gave one.
+// answer shows an error, with the code and the words of the server if it said something.
 func answer(c Class, err error) Outcome {
-	code := 0
 	var said *textproto.Error
-	if errors.As(err, &said) {
-		code = said.Code
+	if !errors.As(err, &said) {
+		return outcome(c, 0, "%v", err)
 	}
-	return outcome(c, code, "%v", err)
+	return outcome(c, said.Code, "%s", strings.Replace(err.Error(), said.Error(), said.Msg, 1))
 }
 
 func domain(address string) string { return address[strings.LastIndexByte(address, '@')+1:] }
