@@ -369,7 +369,7 @@ type Parked struct {
 	To        string    `avro:"to" json:"to"`       // catalogue topic that it is dispatched to
 	Group     string    `avro:"group" json:"group"` // processor that parked it
 	Due       int64     `avro:"due" json:"due"`
-	Seq       int64     `avro:"seq" json:"seq"` // place in the queue of its key
+	Seq       int64     `avro:"seq" json:"seq"`       // place in the queue of its key
 	Cancel    string    `avro:"cancel" json:"cancel"` // why a person wants it not to be tried again
 	Class     string    `avro:"class" json:"class"`
 	Cause     string    `avro:"cause" json:"cause"` // a short fixed word, for counting

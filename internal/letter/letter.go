@@ -21,7 +21,7 @@ const (
 	HeaderPartition = "dl_partition"
 	HeaderOffset    = "dl_offset"
 	HeaderTimestamp = "dl_timestamp" // Unix milliseconds
-	HeaderGroup     = "dl_group" // the processor that could not handle it
+	HeaderGroup     = "dl_group"     // the processor that could not handle it
 	HeaderClass     = "dl_class"
 	HeaderCause     = "dl_cause" // a short fixed word, for counting
 	HeaderError     = "dl_error"

@@ -12,8 +12,9 @@ func (l Letter) Parked(to string) *schemas.Parked {
 	p := &schemas.Parked{To: to, Group: l.Group, Due: l.Due, Seq: l.Seq, Cancel: l.Cancel, Class: l.Class, Cause: l.Cause, Error: l.Error,
 		Topic: l.Topic, Partition: int64(l.Partition), Offset: l.Offset, Timestamp: l.Timestamp,
 		Origin: l.Origin, Attempts: l.Attempts, Key: l.Key, Value: l.Value}
-	for _, h := range l.Own {
-		p.Headers = append(p.Headers, schemas.Header{Key: h.Key, Value: h.Value})
+	p.Headers = make([]schemas.Header, len(l.Own))
+	for i, h := range l.Own {
+		p.Headers[i] = schemas.Header{Key: h.Key, Value: h.Value}
 	}
 	return p
 }

@@ -22,13 +22,13 @@ const (
 // Times that thirteen digits cannot say are clamped.
 func Key(due int64, id string) string {
 	due = min(max(due, 0), lastDue)
-	b := make([]byte, digits+1, digits+1+len(id))
+	var head [digits + 1]byte
 	for i := digits - 1; i >= 0; i-- {
-		b[i] = byte('0' + due%10)
+		head[i] = byte('0' + due%10)
 		due /= 10
 	}
-	b[digits] = '.'
-	return string(append(b, id...))
+	head[digits] = '.'
+	return string(head[:]) + id
 }
 
 // ParseKey reads what Key made. It is not ok for any other text.
