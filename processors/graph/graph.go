@@ -54,16 +54,12 @@ func (r rule[S]) Group(env Env) string { return topics.Prefixed(env.Namespace, r
 
 func (r rule[S]) Graph(env Env) *goka.GroupGraph {
 	h := newHandler(r.p, env)
-	edges := goka.Edges{goka.Persist(kgoka.Bytes{})}
-	input := func(topic string, handle func(kgoka.Context)) {
-		name := goka.Stream(topics.Prefixed(env.Namespace, topic))
-		edges = append(edges, goka.Input(name, kgoka.Bytes{}, func(c goka.Context, _ any) { handle(kgoka.From(c)) }))
-	}
+	edges := goka.Edges{goka.Persist(kgoka.Bytes{}), goka.Loop(kgoka.Bytes{}, func(c goka.Context, _ any) { h.comeBack(kgoka.From(c)) })}
 	for _, t := range r.p.Inputs {
 		in, _ := topics.Find(t)
-		input(t, func(c kgoka.Context) { h.handle(c, in) })
+		name := topics.Prefixed(env.Namespace, t)
+		edges = append(edges, goka.Input(goka.Stream(name), kgoka.Bytes{}, func(c goka.Context, _ any) { h.handle(kgoka.From(c), in) }))
 	}
-	input(topics.Loop(r.p.Name), h.comeBack)
 	for _, t := range h.names {
 		edges = append(edges, goka.Output(goka.Stream(t), kgoka.Bytes{}))
 	}
