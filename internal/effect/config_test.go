@@ -128,3 +128,16 @@ func TestLoadRefuses(t *testing.T) {
 		t.Errorf("without the file: %v", err)
 	}
 }
+
+// The example in the documentation is a configuration.
+func TestDocumentedExample(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/effects.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(doc), "```yaml\n")
+	example, _, _ = strings.Cut(example, "```")
+	if c, err := load(t, example); err != nil || len(c.Webhooks) != 1 || c.Mail.Password == "" || c.Since.IsZero() {
+		t.Errorf("%+v, error %v", c, err)
+	}
+}

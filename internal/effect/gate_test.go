@@ -77,6 +77,10 @@ func TestGate(t *testing.T) {
 		expect("it wants to be left alone", 1, Transient, 2*time.Minute)
 		expect("it is", 0, Away, 2*time.Minute)
 		time.Sleep(2 * time.Minute)
+		f.end.RetryAfter = 0
+		expect("it says no more, but is no better", 1, Transient, 0)
+		expect("it is left alone", 0, Away, 2*time.Second)
+		time.Sleep(2 * time.Second)
 		f.end.RetryAfter = 24 * time.Hour
 		expect("for too long", 1, Transient, 24*time.Hour)
 		expect("it is, for a while", 0, Away, maxHint)

@@ -132,7 +132,7 @@ func checkInvoice(t *testing.T, e schemas.Effect, attached []part) {
 	if !strings.HasPrefix(pdf.body, "%PDF-1.") || !strings.HasSuffix(pdf.body, "%%EOF\n") {
 		t.Errorf("not a PDF: %.20q ... %q", pdf.body, pdf.body[max(0, len(pdf.body)-20):])
 	}
-	for _, want := range []string{"(Invoice A-2026-000001)", "(Order ord_1)", "(sku_B\xfccherregal <b>)", "(100.00)", "(10 %)", "(140.41)", "D:20260105"} {
+	for _, want := range []string{"(Invoice A-2026-000001)", "(Order ord_1)", "(sku_B\xfccherregal <b>)", "(100.00)", "(10 %)", "(140.41)", "/CreationDate (D:20260105", "/ModDate (D:20260105"} {
 		if !strings.Contains(pdf.body, want) {
 			t.Errorf("the PDF lacks %s", want)
 		}
