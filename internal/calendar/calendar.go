@@ -8,9 +8,8 @@ package calendar
 
 import (
 	"cmp"
-	"errors"
+	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +20,7 @@ import (
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/kgoka"
+	"github.com/orderlog/orderlog/processors/graph"
 	"github.com/orderlog/orderlog/processors/retry"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
@@ -32,29 +32,21 @@ const Name = "retry"
 // due is the name of the visitor.
 const due = "due"
 
-// Config is what a Calendar needs.
-type Config struct {
-	Namespace string           // prefix of topics and groups
-	Serde     *schemas.Serde   // wire format
-	Now       func() time.Time // what is due is due by this clock; nil: time.Now
-	Log       *slog.Logger
-}
-
 // Calendar is the group's graph and its driver, in one process.
 type Calendar struct {
-	cfg Config
+	env graph.Env
 
 	mu     sync.Mutex
 	next   string        // the least key that may be of an entry that is due and has not been looked at
 	sooner chan struct{} // next has become less
 }
 
-// New returns a calendar.
-func New(cfg Config) *Calendar {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
+// New returns a calendar. What is due is due by the clock env.Now; nil is time.Now.
+func New(env graph.Env) *Calendar {
+	if env.Now == nil {
+		env.Now = time.Now
 	}
-	return &Calendar{cfg: cfg, next: none, sooner: make(chan struct{}, 1)}
+	return &Calendar{env: env, next: none, sooner: make(chan struct{}, 1)}
 }
 
 // Inputs are the catalogue topics that it reads.
@@ -70,7 +62,7 @@ func targets() (ts []string) {
 	return ts
 }
 
-func (c *Calendar) name(topic string) string { return topics.Prefixed(c.cfg.Namespace, topic) }
+func (c *Calendar) name(topic string) string { return topics.Prefixed(c.env.Namespace, topic) }
 
 // Runtime is cfg as the group needs it. What goes in and out stays on the partition
 // of the row that it is for, whatever its key is. There are no origins: a deleted
@@ -180,7 +172,7 @@ func (c *Calendar) pause(ctx kgoka.Context, cmd *schemas.RetryCommand, wait bool
 	case ctx.Key() != retry.PauseKey(cmd.Group, cmd.Cause):
 		c.refuse(ctx, "key mismatch", fmt.Sprintf("record key %q, want %q", ctx.Key(), retry.PauseKey(cmd.Group, cmd.Cause)))
 	case wait:
-		row, err := c.cfg.Serde.Encode(nil, topics.RetryTable, cmd)
+		row, err := c.env.Serde.Encode(nil, topics.RetryTable, cmd)
 		if err != nil {
 			ctx.Fail(err)
 		}
@@ -212,20 +204,8 @@ func (c *Calendar) own(ctx kgoka.Context) *schemas.Parked {
 	return p
 }
 
-// decode waits for a registry that is away: what is decoded is not at fault.
 func (c *Calendar) decode(ctx kgoka.Context, topic string, value []byte, into any) error {
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		err := c.cfg.Serde.DecodeInto(ctx.Context(), topic, value, into)
-		if !errors.Is(err, schemas.ErrRegistry) {
-			return err
-		}
-		c.cfg.Log.Warn("schema registry is away, waiting", "group", ctx.Group(), "topic", topic, "error", err, "retry_in", wait)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Context().Done():
-			ctx.Fail(ctx.Context().Err())
-		}
-	}
+	return c.env.Waiting(ctx, topic, func(wait context.Context) error { return c.env.Serde.DecodeInto(wait, topic, value, into) })
 }
 
 // refuse writes the input to dead-letter.
@@ -235,5 +215,5 @@ func (c *Calendar) refuse(ctx kgoka.Context, cause, detail string) {
 	l.Group = string(ctx.Group())
 	l = l.Failed(l.Timestamp, letter.Poison, cause, detail, "").Fit()
 	ctx.EmitRecord(c.name(topics.DeadLetter), string(l.Key), l.Value, l.Headers())
-	c.cfg.Log.Warn("record refused", "group", ctx.Group(), "cause", cause, "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "error", detail)
+	c.env.Log.Warn("record refused", "group", ctx.Group(), "cause", cause, "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "error", detail)
 }

@@ -80,7 +80,7 @@ func (c *Calendar) watch(ctx context.Context, moved <-chan struct{}, p *kgoka.Pr
 		// What callbacks enter from here on is looked at once more. What they entered
 		// before is committed when the visit begins: it waits for its turn.
 		c.forget()
-		to := retry.Key(c.cfg.Now().UnixMilli()+1, "")
+		to := retry.Key(c.env.Now().UnixMilli()+1, "")
 		if _, err := p.Visit(ctx, due, from, to, nil); err != nil {
 			return err
 		}
@@ -106,7 +106,7 @@ func (c *Calendar) soonest() (key string, wait time.Duration) {
 	if !ok {
 		return c.next, again
 	}
-	return c.next, min(time.UnixMilli(at).Sub(c.cfg.Now()), again)
+	return c.next, min(time.UnixMilli(at).Sub(c.env.Now()), again)
 }
 
 func (c *Calendar) forget() {

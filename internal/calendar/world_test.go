@@ -23,6 +23,7 @@ import (
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/kgoka"
+	"github.com/orderlog/orderlog/processors/graph"
 	"github.com/orderlog/orderlog/processors/retry"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
@@ -183,7 +184,7 @@ func (w *world) start(name, dir string) *instance {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: level}))
-	i := &instance{wire: &wire{dial: w.dial}, cal: New(Config{Serde: w.serde, Now: w.now, Log: log}), done: make(chan error, 1)}
+	i := &instance{wire: &wire{dial: w.dial}, cal: New(graph.Env{Serde: w.serde, Now: w.now, Log: log}), done: make(chan error, 1)}
 	var err error
 	i.Processor, err = kgoka.NewProcessor(i.cal.Runtime(kgoka.Config{Brokers: w.addrs, ClientOpts: w.opts(i.connect), Instance: name, Dir: dir, Log: log,
 		SessionTimeout: w.session, Heartbeat: w.session / 10, RebalanceTimeout: 2 * time.Second, TransactionTimeout: 1500 * time.Millisecond}), i.cal.Graph())

@@ -41,7 +41,7 @@ func (h *handler[S]) body(j *job[S]) (err error) {
 			err = schemas.Allowed(in.Name, m.Body)
 		}
 	default:
-		err = h.waiting(j.c, in.Name, func(ctx context.Context) error {
+		err = h.env.Waiting(j.c, in.Name, func(ctx context.Context) error {
 			m.Body, err = h.env.Serde.Decode(ctx, in.Name, rec.Value)
 			return err
 		})
@@ -66,16 +66,16 @@ func (h *handler[S]) body(j *job[S]) (err error) {
 	return nil
 }
 
-// waiting decodes, and waits for a registry that is away: the record is not at
+// Waiting decodes, and waits for a registry that is away: the record is not at
 // fault. It may take longer than a transaction lasts; then the batch is repeated.
-func (h *handler[S]) waiting(c kgoka.Context, topic string, decode func(context.Context) error) error {
+func (e Env) Waiting(c kgoka.Context, topic string, decode func(context.Context) error) error {
 	ctx := c.Context()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := decode(ctx)
 		if !errors.Is(err, schemas.ErrRegistry) {
 			return err
 		}
-		h.env.Log.Warn("schema registry is away, waiting", "group", h.p.Name, "topic", topic, "error", err, "retry_in", wait)
+		e.Log.Warn("schema registry is away, waiting", "group", c.Group(), "topic", topic, "error", err, "retry_in", wait)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():

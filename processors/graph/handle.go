@@ -102,7 +102,7 @@ func (h *handler[S]) live(j *job[S]) {
 	old := j.c.Row()
 	var row S
 	if old != nil {
-		err := h.waiting(j.c, h.table, func(ctx context.Context) error { return h.env.Serde.DecodeInto(ctx, h.table, old, &j.row) })
+		err := h.env.Waiting(j.c, h.table, func(ctx context.Context) error { return h.env.Serde.DecodeInto(ctx, h.table, old, &j.row) })
 		if err != nil {
 			j.c.Fail(fmt.Errorf("row %q of %s: %w", j.m.Key, h.table, err)) // our own table: not for a dead letter
 			return
