@@ -125,10 +125,10 @@ func (in interned) of(s string) string {
 	return s
 }
 
-// deadLetters knows what was parked, by the coordinates of the original.
+// deadLetters knows what was given up, by the coordinates of the original.
 type deadLetters struct {
 	mu     sync.Mutex
-	parked map[coordinates]struct{}
+	all    map[coordinates]struct{}
 	causes map[string]int64 // "<original topic>: <cause>"
 	total  int64
 }
@@ -140,7 +140,7 @@ type coordinates struct {
 }
 
 func newDeadLetters() *deadLetters {
-	return &deadLetters{parked: map[coordinates]struct{}{}, causes: map[string]int64{}}
+	return &deadLetters{all: map[coordinates]struct{}{}, causes: map[string]int64{}}
 }
 
 func (d *deadLetters) add(r *kgo.Record) error {
@@ -149,13 +149,13 @@ func (d *deadLetters) add(r *kgo.Record) error {
 	defer d.mu.Unlock()
 	d.total++
 	d.causes[l.Topic+": "+cmp.Or(l.Cause, "unknown cause")]++
-	d.parked[coordinates{l.Topic, l.Partition, l.Offset}] = struct{}{}
+	d.all[coordinates{l.Topic, l.Partition, l.Offset}] = struct{}{}
 	return nil
 }
 
-// has tells whether the record there was parked. It is not for use while dead
+// has tells whether the record there was given up. It is not for use while dead
 // letters are being read.
 func (d *deadLetters) has(topic string, p pos) bool {
-	_, ok := d.parked[coordinates{topic, p.partition, p.offset}]
+	_, ok := d.all[coordinates{topic, p.partition, p.offset}]
 	return ok
 }
