@@ -69,6 +69,7 @@ func (c *Calendar) name(topic string) string { return topics.Prefixed(c.env.Name
 // row must leave nothing behind, and what is dispatched begins a way of its own.
 func (c *Calendar) Runtime(cfg kgoka.Config) kgoka.Config {
 	cfg.Origins, cfg.Coalesce, cfg.NilHandling = false, true, goka.NilProcess
+	cfg.SamePartition = nil
 	for _, t := range append(targets(), topics.Retry) {
 		cfg.SamePartition = append(cfg.SamePartition, c.name(t))
 	}

@@ -76,7 +76,7 @@ func must(t testing.TB, err error) {
 }
 
 func (w *world) opts(dial func(context.Context, string, string) (net.Conn, error)) []kgo.Opt {
-	return []kgo.Opt{kgo.SeedBrokers(w.addrs...), kgo.Dialer(dial), kgo.MetadataMinAge(10 * time.Millisecond), kgo.FetchMaxWait(time.Minute)}
+	return []kgo.Opt{kgo.SeedBrokers(w.addrs...), kgo.Dialer(dial), kgo.MetadataMinAge(10 * time.Millisecond), kgo.FetchMaxWait(time.Minute), kgo.DisableClientMetrics()}
 }
 
 func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.skew.Load())) }
