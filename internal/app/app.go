@@ -39,7 +39,7 @@ type App struct {
 	npart  int32 // partitions that the topics have
 	procs  map[string]*kgoka.Processor
 	runs   map[string]func(context.Context) error // each of them, and what works beside it
-	broker *devbroker.Broker // nil unless embedded
+	broker *devbroker.Broker                      // nil unless embedded
 	addr   Addresses
 
 	registry string // its URL with user and password
