@@ -26,6 +26,14 @@ func TestOf(t *testing.T) {
 	}
 }
 
+// What a dead letter's record was made from is not what its original was.
+func TestParseLeavesTheRecordsOriginAway(t *testing.T) {
+	l := Parse(&kgo.Record{Headers: []kgo.RecordHeader{header("ce_id", "evt_1"), header(HeaderOrigin, "of the original"), header(origin, "of the letter")}})
+	if string(l.Origin) != "of the original" || len(l.Own) != 1 || l.Own[0].Key != "ce_id" {
+		t.Errorf("%+v", l)
+	}
+}
+
 // draw makes any letter that can be.
 func draw(t *rapid.T) Letter {
 	text := rapid.String()
