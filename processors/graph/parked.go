@@ -45,7 +45,7 @@ const (
 
 // outOfTurn is how much later a record that has come before its turn, and whose
 // predecessor is overdue, looks again.
-const outOfTurn = time.Minute
+const outOfTurn = 5 * time.Minute
 
 // arrive tells what to do with a record, and where it waits if it must.
 func (n note) arrive(a arrival) (note, action, place) {

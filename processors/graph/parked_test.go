@@ -10,7 +10,7 @@ import (
 )
 
 func TestArrive(t *testing.T) {
-	const now, due, later = 1000, 5000, 1000 + 60_000
+	const now, due, later = 1000, 5000, 1000 + 300_000
 	two := note{first: 3, next: 5, due: due}     // places 3 and 4 wait
 	overdue := note{first: 3, next: 5, due: 900} // and 3 should have come
 	done := note{first: 3, next: 3}              // all have left
