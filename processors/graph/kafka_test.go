@@ -45,7 +45,12 @@ type shop struct {
 	read map[int32]int64 // of the topic retry, by the calendar
 }
 
-const partitions = 2
+const (
+	partitions = 2
+	namespace  = "test"
+)
+
+func full(topic string) string { return topics.Prefixed(namespace, topic) }
 
 func open(t *testing.T) *shop {
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(time.Second))
@@ -56,7 +61,7 @@ func open(t *testing.T) *shop {
 	s.cl, err = kgo.NewClient(append(slices.Clone(s.opts), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	must(t, err)
 	t.Cleanup(s.cl.Close)
-	changes, err := topicplan.Plan(t.Context(), s.admin(), "", partitions, 1)
+	changes, err := topicplan.Plan(t.Context(), s.admin(), namespace, partitions, 1)
 	must(t, err)
 	must(t, topicplan.Apply(t.Context(), s.admin(), changes))
 	return s
@@ -75,7 +80,7 @@ func (s *shop) admin() *kadm.Client { return kadm.NewClient(s.cl) }
 func (s *shop) start() {
 	s.t.Helper()
 	log := slog.New(slog.NewTextHandler(s.t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
-	env := graph.Env{Partitions: partitions, Serde: s.serde, Log: log, BeforeDecide: func(m flow.Message) {
+	env := graph.Env{Namespace: namespace, Partitions: partitions, Serde: s.serde, Log: log, BeforeDecide: func(m flow.Message) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.faulty[m.Key] {
@@ -83,7 +88,7 @@ func (s *shop) start() {
 		}
 		s.decided = append(s.decided, m.Type+" "+m.Key)
 	}}
-	p, err := kgoka.NewProcessor(kgoka.Config{Brokers: s.cl.OptValue(kgo.SeedBrokers).([]string), Instance: "0", Origins: true, SamePartition: []string{topics.Retry}, Log: log,
+	p, err := kgoka.NewProcessor(kgoka.Config{Brokers: s.cl.OptValue(kgo.SeedBrokers).([]string), Instance: "0", Origins: true, SamePartition: []string{full(topics.Retry)}, Log: log,
 		SessionTimeout: time.Second, TransactionTimeout: 5 * time.Second}, graph.Of(order.New(order.Config{})).Graph(env))
 	must(s.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -117,7 +122,7 @@ func (s *shop) send(topic string, origin int64, bodies ...any) {
 		v, err := s.serde.Encode(nil, topic, body)
 		must(s.t, err)
 		key := schemas.KeyOf(body)
-		r := &kgo.Record{Topic: topic, Partition: kgoka.Partition(key, partitions), Key: []byte(key), Value: v, Headers: event.Append(nil, event.DefaultSource, event.Avro, m)}
+		r := &kgo.Record{Topic: full(topic), Partition: kgoka.Partition(key, partitions), Key: []byte(key), Value: v, Headers: event.Append(nil, event.DefaultSource, event.Avro, m)}
 		if origin > 0 {
 			r.Headers = append(r.Headers, kgo.RecordHeader{Key: kgoka.OriginHeader, Value: kgoka.Origin{TopicID: [16]byte{1}, Offset: origin}.Append(nil)})
 			origin++
@@ -130,7 +135,7 @@ func (s *shop) send(topic string, origin int64, bodies ...any) {
 func (s *shop) caughtUp() {
 	s.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		left, err := client.Unread(s.t.Context(), s.opts, s.admin(), "order", topics.OrderCommands, topics.OrderReplies, topics.OrderLoop)
+		left, err := client.Unread(s.t.Context(), s.opts, s.admin(), full("order"), full(topics.OrderCommands), full(topics.OrderReplies), full(topics.OrderLoop))
 		must(s.t, err)
 		if left == 0 {
 			return
@@ -146,7 +151,7 @@ func (s *shop) caughtUp() {
 func (s *shop) calendar() (due []*kgo.Record) {
 	s.t.Helper()
 	entries := map[string]*kgo.Record{}
-	must(s.t, content.EachRecord(s.t.Context(), s.opts, topics.Retry, func(r *kgo.Record) error {
+	must(s.t, content.EachRecord(s.t.Context(), s.opts, full(topics.Retry), func(r *kgo.Record) error {
 		if r.Offset < s.read[r.Partition] {
 			return nil
 		}
@@ -160,7 +165,7 @@ func (s *shop) calendar() (due []*kgo.Record) {
 			return err // a deadline is far away
 		}
 		key, value, headers := letter.Dispatch(&p)
-		entries[string(r.Key)] = &kgo.Record{Topic: p.To, Partition: r.Partition, Key: key, Value: value, Headers: headers}
+		entries[string(r.Key)] = &kgo.Record{Topic: full(p.To), Partition: r.Partition, Key: key, Value: value, Headers: headers}
 		return nil
 	}))
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
@@ -182,11 +187,11 @@ func (s *shop) dispatch(due ...*kgo.Record) {
 func (s *shop) back() {
 	s.t.Helper()
 	s.stop()
-	at, err := s.admin().FetchOffsets(s.t.Context(), "order")
+	at, err := s.admin().FetchOffsets(s.t.Context(), full("order"))
 	must(s.t, err)
 	var zero kadm.Offsets
 	at.Each(func(o kadm.OffsetResponse) { zero.AddOffset(o.Topic, o.Partition, 0, -1) })
-	must(s.t, s.admin().CommitAllOffsets(s.t.Context(), "order", zero))
+	must(s.t, s.admin().CommitAllOffsets(s.t.Context(), full("order"), zero))
 	s.start()
 	s.caughtUp()
 }
@@ -196,7 +201,7 @@ func (s *shop) written() map[string]int {
 	s.t.Helper()
 	n := map[string]int{}
 	for _, topic := range []string{topics.OrderTable, topics.Retry, topics.DeadLetter, topics.InventoryTasks, topics.CreditTasks, topics.InvoicingTasks} {
-		must(s.t, content.EachRecord(s.t.Context(), s.opts, topic, func(*kgo.Record) error { n[topic]++; return nil }))
+		must(s.t, content.EachRecord(s.t.Context(), s.opts, full(topic), func(*kgo.Record) error { n[topic]++; return nil }))
 	}
 	return n
 }
@@ -224,7 +229,7 @@ func (s *shop) decides(when string, want ...string) {
 
 func (s *shop) order(id string) string {
 	s.t.Helper()
-	c, err := content.Read(s.t.Context(), s.opts, s.serde, "")
+	c, err := content.Read(s.t.Context(), s.opts, s.serde, namespace)
 	must(s.t, err)
 	_, state, _ := strings.Cut(c[topics.OrderTable][id], `"state":"`)
 	state, _, _ = strings.Cut(state, `"`)
@@ -313,7 +318,7 @@ func TestCancelOfAParkedPlacementOnALog(t *testing.T) {
 		t.Errorf("the order is %s", got)
 	}
 	var dead []string
-	must(t, content.EachRecord(t.Context(), s.opts, topics.DeadLetter, func(r *kgo.Record) error {
+	must(t, content.EachRecord(t.Context(), s.opts, full(topics.DeadLetter), func(r *kgo.Record) error {
 		l := letter.Parse(r)
 		dead = append(dead, fmt.Sprintf("%s %d %s", event.Header(r, event.Type), l.Offset, l.Cause))
 		return nil
