@@ -101,4 +101,6 @@ func (b *Parked) fields(w *walker) {
 func (b *RetryCommand) fields(w *walker) {
 	w.str(&b.Entry).long(&b.Due).str(&b.Group, &b.Cause, &b.Who, &b.Reason)
 }
-func (b *Audited) fields(w *walker) { w.str(&b.Who).long(&b.At).str(&b.What, &b.Why, &b.Target) }
+func (b *Audited) fields(w *walker) {
+	w.str(&b.Who).long(&b.At).str(&b.What, &b.Why, &b.Target, &b.Group, &b.Key).bytes(&b.Before, &b.After)
+}

@@ -409,11 +409,22 @@ type RetryCommand struct {
 	Reason string `avro:"reason" json:"reason"`
 }
 
-// Audited is an action of a person.
+// Actions that say what became of a dead letter.
+const (
+	Redriven  = "dlq.redrive"
+	Edited    = "dlq.edit" // and redriven as edited
+	Discarded = "dlq.discard"
+)
+
+// Audited is an action of a person. What is "<noun>.<verb>", as on the command line.
 type Audited struct {
 	Who    string `avro:"who" json:"who"`
 	At     int64  `avro:"at" json:"at"`
 	What   string `avro:"what" json:"what"`
 	Why    string `avro:"why" json:"why"`
-	Target string `avro:"target" json:"target"`
+	Target string `avro:"target" json:"target"` // <topic>/<partition>/<offset>@<Unix ms> of a record; else what the action names
+	Group  string `avro:"group" json:"group"`
+	Key    string `avro:"key" json:"key"`       // of the row that it is for
+	Before []byte `avro:"before" json:"before"` // value of the target, if it was changed
+	After  []byte `avro:"after" json:"after"`   // what it was changed to
 }

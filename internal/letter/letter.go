@@ -29,6 +29,7 @@ const (
 	HeaderOrigin    = "dl_origin"   // the original's own origin header
 	HeaderAttempts  = "dl_attempts" // JSON: [{"at": Unix ms, "error": "..."}], the oldest first
 	HeaderCut       = "dl_cut"      // the original value's length, where only its beginning is kept
+	HeaderRedriven  = "dl_redriven" // the dead letter that it was, as "partition/offset": a person has brought it back
 
 	// Of what the calendar dispatches.
 	HeaderSeq    = "dl_seq"    // place in the queue of its key
@@ -58,7 +59,8 @@ type Letter struct {
 	Value     []byte
 	Own       []kgo.RecordHeader // its own headers, less its origin
 	Origin    []byte
-	Cut       int // length of the value, where only its beginning is kept
+	Cut       int    // length of the value, where only its beginning is kept
+	Redriven  string // which dead letter it was before
 
 	Group, Class, Cause, Error, Stack string
 	Attempts                          []schemas.Attempt
@@ -121,6 +123,8 @@ func Parse(r *kgo.Record) Letter {
 			}
 		case HeaderCut:
 			l.Cut = int(number(h.Value, 32))
+		case HeaderRedriven:
+			l.Redriven = string(h.Value)
 		case HeaderSeq:
 			l.Seq = number(h.Value, 64)
 		case HeaderDue:
@@ -146,7 +150,7 @@ func (l Letter) Original() *kgo.Record {
 // Headers are those of the letter as a record, whose key and value are the
 // original's; Parse reads them.
 func (l Letter) Headers() []kgo.RecordHeader {
-	hs := make([]kgo.RecordHeader, 0, len(l.Own)+15)
+	hs := make([]kgo.RecordHeader, 0, len(l.Own)+16)
 	hs = append(hs, l.Own...)
 	add := func(k, v string) {
 		if v != "" {
@@ -175,10 +179,18 @@ func (l Letter) Headers() []kgo.RecordHeader {
 		add(HeaderAttempts, string(text))
 	}
 	number(HeaderCut, int64(l.Cut))
+	add(HeaderRedriven, l.Redriven)
 	number(HeaderSeq, l.Seq)
 	number(HeaderDue, l.Due)
 	add(HeaderCancel, l.Cancel)
 	return hs
+}
+
+// Redrive is what a person brings back to its group of a dead letter: it has left
+// every queue that it was in, and keeps its attempts.
+func (l Letter) Redrive(id string) Letter {
+	l.Redriven, l.Stack, l.Seq, l.Due, l.Cancel = id, "", 0, 0, ""
+	return l
 }
 
 // Failed adds an attempt, and makes it what the letter is about. Texts are kept

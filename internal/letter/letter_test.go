@@ -46,7 +46,7 @@ func draw(t *rapid.T) Letter {
 	l := Letter{Topic: rapid.StringN(1, -1, -1).Draw(t, "topic"), Partition: rapid.Int32().Draw(t, "partition"), Offset: rapid.Int64().Draw(t, "offset"),
 		Timestamp: rapid.Int64().Draw(t, "timestamp"), Key: some("key"), Value: some("value"), Origin: some("origin"),
 		Group: text.Draw(t, "group"), Class: text.Draw(t, "class"), Cause: text.Draw(t, "cause"), Error: text.Draw(t, "error"), Stack: text.Draw(t, "stack"),
-		Cut: int(rapid.Int32().Draw(t, "cut")), Seq: rapid.Int64().Draw(t, "seq"), Due: rapid.Int64().Draw(t, "due"), Cancel: text.Draw(t, "cancel")}
+		Cut: int(rapid.Int32().Draw(t, "cut")), Redriven: text.Draw(t, "redriven"), Seq: rapid.Int64().Draw(t, "seq"), Due: rapid.Int64().Draw(t, "due"), Cancel: text.Draw(t, "cancel")}
 	for range rapid.IntRange(0, 3).Draw(t, "headers") {
 		if k := text.Draw(t, "name"); k != origin && !strings.HasPrefix(k, prefix) {
 			l.Own = append(l.Own, kgo.RecordHeader{Key: k, Value: some("header")})
@@ -77,7 +77,7 @@ func TestThereAndBack(t *testing.T) {
 		p := body.(*schemas.Parked)
 		key, value, headers := Dispatch(p)
 		got := Parse(&kgo.Record{Key: key, Value: value, Headers: headers})
-		l.Stack, l.Cut = "", 0
+		l.Stack, l.Cut, l.Redriven = "", 0, ""
 		if p.To != "order-loop" || !same(got, l) {
 			t.Fatalf("from the calendar, to %s\n%+v, want\n%+v", p.To, got, l)
 		}
@@ -105,6 +105,17 @@ func TestDeadline(t *testing.T) {
 	want := []kgo.RecordHeader{header("ce_type", "orders.order.expire"), header(HeaderDue, "7")}
 	if !reflect.DeepEqual(headers, want) {
 		t.Errorf("%v", headers)
+	}
+}
+
+// What a person brings back is in no queue, and knows its attempts.
+func TestRedrive(t *testing.T) {
+	l := Letter{Topic: "order-commands", Offset: 7, Key: []byte("ord_1"), Group: "order", Seq: 4, Due: 9, Cancel: "a test"}.Failed(1, Transient, "panic", "a bug", "stack")
+	got := Parse(&kgo.Record{Key: l.Key, Headers: l.Redrive("2/17").Headers()})
+	want := l
+	want.Seq, want.Due, want.Cancel, want.Stack, want.Redriven = 0, 0, "", "", "2/17"
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v\nwant %+v", got, want)
 	}
 }
 
@@ -150,7 +161,7 @@ func TestFit(t *testing.T) {
 // from the headers that it makes of it.
 func FuzzParse(f *testing.F) {
 	for _, h := range []string{HeaderTopic, HeaderPartition, HeaderOffset, HeaderTimestamp, HeaderGroup, HeaderClass, HeaderCause, HeaderError, HeaderStack,
-		HeaderOrigin, HeaderAttempts, HeaderCut, HeaderSeq, HeaderDue, HeaderCancel, "ce_id"} {
+		HeaderOrigin, HeaderAttempts, HeaderCut, HeaderRedriven, HeaderSeq, HeaderDue, HeaderCancel, "ce_id"} {
 		f.Add("dl_topic", []byte("t"), h, []byte("1"))
 	}
 	f.Add(HeaderTopic, []byte("t"), HeaderAttempts, []byte(`[{"at":1,"error":"\ud800"},null]`))
