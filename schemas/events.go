@@ -34,6 +34,7 @@ const (
 
 	NotificationsEmailSend   = "notifications.email.send"
 	NotificationsWebhookSend = "notifications.webhook.send"
+	NotificationsResend      = "notifications.effect.resend" // a person's word: once more, whatever became of it
 	NoticesChanged           = "notices.changed"
 	EffectPending            = "effect.pending" // a written row of the effects' ledger, named after its state
 	EffectSending            = "effect.sending"

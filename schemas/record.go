@@ -93,7 +93,7 @@ func records() []*Record {
 		define[RetryCommand](RetriesPullForward, RetriesCancel, RetriesPause, RetriesResume),
 		define[Audited](ActionTaken),
 		define[Notices](NoticesChanged),
-		define[Effect](NotificationsEmailSend, NotificationsWebhookSend),
+		define[Effect](NotificationsEmailSend, NotificationsWebhookSend, NotificationsResend),
 		define[LedgerEntry](EffectPending, EffectSending, EffectSent, EffectFailed),
 	}
 }

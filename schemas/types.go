@@ -318,7 +318,8 @@ type Voucher struct {
 // Notices is the notification's row, by order.
 type Notices struct {
 	OrderID string `avro:"order_id" json:"order_id"`
-	Seen    int64  `avro:"seen" json:"seen"` // entries of the order's timeline that were looked at
+	Seen    int64  `avro:"seen" json:"seen"`   // entries of the order's timeline that were looked at
+	Asked   int64  `avro:"asked" json:"asked"` // effects that were asked for
 }
 
 // Kinds of effects.
@@ -361,6 +362,10 @@ type LedgerEntry struct {
 	Code      int64  `avro:"code" json:"code"`             // of the last answer, SMTP or HTTP; 0: none
 	Text      string `avro:"text" json:"text"`             // of the last answer, or what went wrong
 	ChangedAt int64  `avro:"changed_at" json:"changed_at"` // when State was entered, by the clock
+	Due       int64  `avro:"due" json:"due"`               // of a pending one: when the calendar brings it back; 0: its turn is next
+	Offset    int64  `avro:"offset" json:"offset"`         // of the record that asked for it, on the row's partition of "effects"
+
+	Attempts []Attempt `avro:"attempts" json:"attempts"` // that failed, the oldest first
 }
 
 // Parked is an entry of the calendar: a record and when it shall go where. It is

@@ -77,6 +77,7 @@ func (c Config) decide(row schemas.Notices, m flow.Message) (schemas.Notices, []
 			outs = append(outs, c.effects(o, i)...)
 		}
 	}
+	row.Asked += int64(len(outs))
 	return row, outs
 }
 
