@@ -58,7 +58,7 @@ func (h *handler[S]) body(j *job[S]) (err error) {
 	if key := schemas.KeyOf(m.Body); key != m.Key {
 		return poison{"key mismatch", fmt.Sprintf("record key %q, but its body belongs to %q", m.Key, key)}
 	}
-	if n := h.env.Partitions; in.External && n > 0 && kgoka.Partition(m.Key, n) != rec.Partition {
+	if n := h.env.Partitions; in.External && n > 0 && kgoka.Partition(m.Key, n) != j.c.Record().Partition {
 		// Its row and every answer to it are elsewhere: it would wait for ever.
 		return poison{"wrong partition", fmt.Sprintf("murmur2 puts %q on partition %d of %d, its producer did not (librdkafka: partitioner=murmur2_random)",
 			m.Key, kgoka.Partition(m.Key, n), n)}

@@ -7,10 +7,12 @@
 package graph
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
 	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/kgoka"
@@ -40,6 +42,7 @@ type Rule interface {
 	Outputs() []string
 	Group(env Env) string // consumer group, namespaced
 	Graph(env Env) *goka.GroupGraph
+	Rehearse(ctx context.Context, env Env, rec *kgo.Record, row, note []byte) ([]*kgo.Record, error)
 }
 
 // Of wraps a processor.

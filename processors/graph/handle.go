@@ -35,7 +35,8 @@ type handler[S any] struct {
 type job[S any] struct {
 	c    kgoka.Context
 	rec  *kgo.Record    // as it first came
-	back *letter.Letter // what the calendar brings back; nil: it was not parked
+	past *letter.Letter // what went wrong with it before; nil: nothing
+	back *letter.Letter // past, of what the calendar brings back; nil: it is in no queue
 	in   topics.Topic   // on which it first came
 	m    flow.Message
 
@@ -70,18 +71,21 @@ func (h *handler[S]) handle(c kgoka.Context, in topics.Topic) {
 	}
 }
 
-// comeBack is called with what the calendar dispatches: it goes the way of the
-// topic on which it first came.
+// comeBack is called with what the calendar dispatches, and with what a person
+// brings back: it goes the way of the topic on which it first came.
 func (h *handler[S]) comeBack(c kgoka.Context) {
 	l := letter.Parse(c.Record())
 	h.run(c, l.Original(), h.reads[l.Topic], &l)
 }
 
-func (h *handler[S]) run(c kgoka.Context, rec *kgo.Record, in topics.Topic, back *letter.Letter) {
+func (h *handler[S]) run(c kgoka.Context, rec *kgo.Record, in topics.Topic, past *letter.Letter) {
 	j := h.spare.Get().(*job[S])
-	j.c, j.rec, j.in, j.back = c, rec, in, back
+	j.c, j.rec, j.in, j.past = c, rec, in, past
+	if past != nil && past.Redriven == "" {
+		j.back = past
+	}
 	h.live(j)
-	j.c, j.rec, j.back, j.m = nil, nil, nil, flow.Message{}
+	j.c, j.rec, j.past, j.back, j.m = nil, nil, nil, nil, flow.Message{}
 	h.spare.Put(j)
 }
 

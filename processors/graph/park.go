@@ -91,8 +91,8 @@ func (h *handler[S]) turn(j *job[S]) bool {
 // letter is about the record, with what went wrong before.
 func (h *handler[S]) letter(j *job[S]) letter.Letter {
 	l := letter.Of(j.rec)
-	if j.back != nil {
-		l = *j.back
+	if j.past != nil {
+		l = *j.past
 	}
 	l.Group = h.p.Name
 	return l

@@ -252,6 +252,51 @@ func TestComesBackTwice(t *testing.T) {
 	s.buries()
 }
 
+// A dead letter that a person brings back is in no queue, whatever queue it was in
+// before; it waits for its key like any other, and is not tried for days again.
+func TestRedriven(t *testing.T) {
+	s := onStage(t, inventory.New())
+	s.faulty["sku_1"] = 8
+	s.receive("sku_1")
+	for i := range 5 {
+		s.pass(waits(t, i+1, "inventory", "sku_1"))
+	}
+	s.buries("inventory-commands 1 panic")
+	s.redrive(0) // too early
+	s.redrive(1) // and again
+	s.buries("inventory-commands 1 panic", "inventory-commands 1 panic", "inventory-commands 1 panic")
+	if l := s.dead()[2]; len(l.Attempts) != 8 || l.Redriven != "2/1" {
+		t.Errorf("%d attempts, redriven %q", len(l.Attempts), l.Redriven)
+	}
+	s.redrive(2)
+	s.decides(receives + "sku_1")
+
+	s.faulty["sku_1"] = 1
+	s.price("sku_1")
+	s.redrive(0)
+	s.parks("inventory-loop panic 1", "inventory-loop behind 2")
+	s.pass(time.Hour)
+	s.decides(prices+"sku_1", receives+"sku_1")
+	s.redrive(0)
+	s.decides(receives + "sku_1")
+	s.parks()
+}
+
+// What was cancelled while it was parked may be tried after all.
+func TestRedrivenAfterItsCancel(t *testing.T) {
+	s := onStage(t, inventory.New())
+	s.faulty["sku_1"] = 2
+	s.receive("sku_1")
+	s.calendar[s.due()[0]].Cancel = "a mistake"
+	s.pass(time.Hour)
+	s.buries("inventory-commands 1 cancelled")
+	s.redrive(0)
+	s.parks("inventory-loop panic 1")
+	s.pass(time.Hour)
+	s.decides(receives + "sku_1")
+	s.parks()
+}
+
 // What the broker would not take as an entry of the calendar is a dead letter.
 func TestTooLargeToPark(t *testing.T) {
 	s := onStage(t, voucher.New())

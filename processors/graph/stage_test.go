@@ -126,6 +126,15 @@ func (s *stage) dispatch(key string) {
 	s.back(s)
 }
 
+// redrive brings back a dead letter.
+func (s *stage) redrive(i int) {
+	s.t.Helper()
+	l := s.dead()[i].Redrive(fmt.Sprint("2/", i))
+	s.offset++
+	s.rec = &kgo.Record{Topic: topics.Loop(l.Group), Partition: 2, Offset: s.offset, Timestamp: s.now, Key: l.Key, Value: l.Value, Headers: l.Headers()}
+	s.back(s)
+}
+
 // due lists the calendar's keys in their order.
 func (s *stage) due() []string { return slices.Sorted(maps.Keys(s.calendar)) }
 
