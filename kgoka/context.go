@@ -179,11 +179,12 @@ func (c *call) SetNote(note []byte) {
 	r.note, r.val, c.noted = note, c.visible(*r), true
 }
 
-// vector is what the row shall remember: a visit adds nothing to it.
+// vector is what the row shall remember.
 func (c *call) vector() vector {
 	if c.next == nil {
-		c.next = c.load().vec
-		if !c.visit {
+		if c.next = c.load().vec; c.visit {
+			c.next = c.next.visited(c.num)
+		} else {
 			c.next = c.next.advance(make(vector, 0, len(c.next)+32), c.id)
 		}
 	}

@@ -29,14 +29,30 @@ func (p *Processor) VisitAll(ctx context.Context, name string, meta any) (int64,
 // callback ends Run, too. It must not be called from a callback: each would wait
 // for the other.
 func (p *Processor) Visit(ctx context.Context, name, from, to string, meta any) (int64, error) {
-	cb := p.visitors[name]
-	if cb == nil {
-		return 0, fmt.Errorf("group %q has no visitor %q", p.group, name)
+	return p.visit(&visit{name: name, rows: func(t *table) iter.Seq2[keyed, error] { return t.rows(from, to) }, meta: meta, ctx: ctx})
+}
+
+// VisitKeys is Visit of the rows that have these keys, in this order: of those
+// that are on partitions assigned here, whichever that is.
+func (p *Processor) VisitKeys(ctx context.Context, name string, keys []string, meta any) (int64, error) {
+	rows := func(yield func(keyed, error) bool) {
+		for _, k := range keys {
+			if !yield(keyed{key: k}, nil) {
+				return
+			}
+		}
+	}
+	return p.visit(&visit{name: name, rows: func(*table) iter.Seq2[keyed, error] { return rows }, meta: meta, ctx: ctx})
+}
+
+func (p *Processor) visit(v *visit) (int64, error) {
+	if v.cb = p.visitors[v.name]; v.cb == nil {
+		return 0, fmt.Errorf("group %q has no visitor %q", p.group, v.name)
 	}
 	p.mu.Lock()
 	s := p.sess
 	p.mu.Unlock()
-	v := &visit{name: name, from: from, to: to, cb: cb, meta: meta, ctx: ctx, done: make(chan error, 1)}
+	v.done = make(chan error, 1)
 	if s == nil || !s.visits.add(v) {
 		return 0, goka.ErrVisitAborted
 	}
@@ -44,11 +60,10 @@ func (p *Processor) Visit(ctx context.Context, name, from, to string, meta any) 
 	return v.n, err
 }
 
-// visit is a call of Visit. The loop owns it until it is done.
+// visit is a call of Visit or VisitKeys. The loop owns it until it is done.
 type visit struct {
 	name string
-	from string
-	to   string
+	rows func(*table) iter.Seq2[keyed, error] // those to visit, by their keys
 	cb   goka.ProcessCallback
 	meta any
 	ctx  context.Context
@@ -184,7 +199,7 @@ func (c *clients) visit(s *session, v *visit) error {
 func (v *visit) fill(s *session, limit int) (map[int32]*visiting, error) {
 	if v.left == nil {
 		for _, pt := range s.parts {
-			next, stop := iter.Pull2(pt.table.rows(v.from, v.to))
+			next, stop := iter.Pull2(v.rows(pt.table))
 			v.left = append(v.left, &visiting{pt: pt, next: next, stop: stop})
 		}
 	}

@@ -37,7 +37,8 @@ func vectors(recs []*kgo.Record) map[string][]byte {
 }
 
 // TestVisitAll: every row is visited once, in transactions that are repeated when
-// they are aborted; rows keep their vectors and outputs have no origin.
+// they are aborted; vectors count the visit and outputs have no origin. What stood
+// on the table's topic before is older.
 func TestVisitAll(t *testing.T) {
 	b := newBed(t, "in", "out", "a-table")
 	const keys = 300
@@ -54,7 +55,8 @@ func TestVisitAll(t *testing.T) {
 	b.feed("in", 0, keys, keys)
 	b.produce(&kgo.Record{Topic: "in", Key: []byte("empty"), Value: []byte{}}) // no row
 	b.caughtUp("a", "in")
-	before := vectors(b.read("a-table"))
+	old := b.read("a-table")
+	before := vectors(old)
 	if b.c != nil {
 		b.c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.TxnOffsetCommit}, Err: kerr.RebalanceInProgress, Count: 1, Group: "a"})
 	}
@@ -79,10 +81,21 @@ func TestVisitAll(t *testing.T) {
 		t.Errorf("key-0: %q, empty: %q", got["key-0"], got["empty"])
 	}
 	for k, v := range vectors(table) {
-		if k != "key-0" && !bytes.Equal(v, before[k]) {
-			t.Errorf("%s: vector %x, was %x", k, v, before[k])
+		if was := vector(before[k]); k != "key-0" && k != "empty" && !bytes.Equal(v, was.visited(Partition(k, nparts))) {
+			t.Errorf("%s: vector %x, was %x", k, v, was)
 		}
 	}
+	for _, r := range old {
+		b.produce(&kgo.Record{Topic: r.Topic, Key: r.Key, Value: r.Value, Headers: r.Headers})
+	}
+	cfg.Dir = t.TempDir()
+	p = start(t, cfg, visited(nil)).waitReady()
+	for k := 1; k < keys; k++ {
+		if key := fmt.Sprintf("key-%d", k); string(must(p.Get(key))(t)) != fmt.Sprintf("%d!", k) {
+			t.Errorf("%s: an older record of it has come back", key)
+		}
+	}
+	p.mustEnd()
 	out := b.read("out")
 	if len(out) != keys {
 		t.Errorf("%d outputs", len(out))
@@ -170,6 +183,39 @@ func TestVisitRange(t *testing.T) {
 				t.Errorf("%d rows visited, %d are left", n, len(rows(b.read("a-table"))))
 			}
 		})
+	}
+}
+
+// TestVisitKeys: of the rows named those are visited that there are, wherever they
+// stand, however many transactions that takes.
+func TestVisitKeys(t *testing.T) {
+	b := newBed(t, "in", "out", "a-table")
+	cfg := b.config("a-1")
+	cfg.MaxPoll = 8
+	p := start(t, cfg, visited(func(ctx goka.Context, meta any) { ctx.SetValue([]byte(meta.(string))) })).waitReady()
+	const keys = 60
+	b.feed("in", 0, keys, keys)
+	b.caughtUp("a", "in")
+	named := []string{"nobody"}
+	for k := range keys / 2 {
+		named = append(named, fmt.Sprintf("key-%d", 2*k))
+	}
+	if n, err := p.VisitKeys(t.Context(), "mark", named, "x"); n != keys/2 || err != nil {
+		t.Errorf("%d rows, %v", n, err)
+	}
+	if n, err := p.VisitKeys(t.Context(), "mark", nil, "y"); n != 0 || err != nil {
+		t.Errorf("of none: %d rows, %v", n, err)
+	}
+	p.mustEnd()
+	got := rows(b.read("a-table"))
+	for k := range keys {
+		want := "x"
+		if k%2 == 1 {
+			want = fmt.Sprint(k)
+		}
+		if v := got[fmt.Sprintf("key-%d", k)]; v != want {
+			t.Errorf("key-%d: %q, want %q", k, v, want)
+		}
 	}
 }
 
