@@ -50,10 +50,11 @@ func TestDispatch(t *testing.T) {
 		if st := i.Stats(); st.Transactions != idle.Transactions || st.Commits != idle.Commits {
 			t.Errorf("while nothing was due: %+v, before %+v", st, idle)
 		}
-		for len(w.back()) < len(es) {
-			time.Sleep(time.Hour)
-		}
+		time.Sleep(66 * time.Hour)
 		back := w.back()
+		if len(back) != len(es) {
+			t.Fatalf("%d have come back, want %d", len(back), len(es))
+		}
 		for _, r := range back {
 			at := slices.IndexFunc(es, func(e entry) bool { return string(e.parked.Key) == string(r.Key) })
 			e := es[at]
