@@ -209,12 +209,6 @@ func (c *Calendar) decode(ctx kgoka.Context, topic string, value []byte, into an
 	return c.env.Waiting(ctx, topic, func(wait context.Context) error { return c.env.Serde.DecodeInto(wait, topic, value, into) })
 }
 
-// refuse writes the input to dead-letter.
 func (c *Calendar) refuse(ctx kgoka.Context, cause, detail string) {
-	rec := ctx.Record()
-	l := letter.Of(rec)
-	l.Group = string(ctx.Group())
-	l = l.Failed(l.Timestamp, letter.Poison, cause, detail, "").Fit()
-	ctx.EmitRecord(c.name(topics.DeadLetter), string(l.Key), l.Value, l.Headers())
-	c.env.Log.Warn("record refused", "group", ctx.Group(), "cause", cause, "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "error", detail)
+	c.env.Refuse(ctx, Name, cause, detail)
 }
