@@ -70,9 +70,8 @@ type Sender interface {
 
 // Endpoints are all senders of a configuration, each behind a gate of its own.
 type Endpoints struct {
-	mail     Sender
-	webhooks map[string]Sender
-	close    []func()
+	gates map[string]*gate // by lane
+	close []func()
 }
 
 // Options are what a configuration does not say.
@@ -92,19 +91,20 @@ func New(c Config, o Options) (*Endpoints, error) {
 	if o.TLS == nil {
 		o.TLS = &tls.Config{}
 	}
-	es := &Endpoints{webhooks: map[string]Sender{}}
-	if c.Mail.Server == "" {
+	es := &Endpoints{gates: map[string]*gate{}}
+	switch {
+	case c.Mail.Server != "":
+		es.gates[schemas.KindEmail] = newGate(newSMTP(c.Mail, o), c.Mail.Concurrency)
+	case c.Mail.To != "" || o.Dir != "":
 		f, err := newFolder(o.Dir, c.Mail.From)
 		if err != nil {
 			return nil, err
 		}
-		es.mail = newGate(f, c.Mail.Concurrency)
-	} else {
-		es.mail = newGate(newSMTP(c.Mail, o), c.Mail.Concurrency)
+		es.gates[schemas.KindEmail] = newGate(f, c.Mail.Concurrency)
 	}
 	for _, w := range c.Webhooks {
 		s := newWebhook(w, o)
-		es.webhooks[w.Name] = newGate(s, w.Concurrency)
+		es.gates[webhookLane(w.Name)] = newGate(s, w.Concurrency)
 		es.close = append(es.close, s.close)
 	}
 	return es, nil
@@ -126,21 +126,40 @@ func Lane(e schemas.Effect) string {
 	return e.Kind + " " + e.To
 }
 
+func webhookLane(name string) string {
+	return Lane(schemas.Effect{Kind: schemas.KindWebhook, To: name})
+}
+
+// Width is how many tries of a lane can be under way at once.
+func (es *Endpoints) Width(lane string) int {
+	if g := es.gates[lane]; g != nil {
+		return cap(g.slots)
+	}
+	return 1
+}
+
+// Closed is for how long no try of a lane would be let through.
+func (es *Endpoints) Closed(lane string) time.Duration {
+	if g := es.gates[lane]; g != nil {
+		return g.closed()
+	}
+	return 0
+}
+
 // Send is one try at the endpoint that e is for.
 func (es *Endpoints) Send(ctx context.Context, e schemas.Effect) Outcome {
-	s := es.mail
-	if e.Kind == schemas.KindWebhook {
-		s = es.webhooks[e.To]
-	}
+	g := es.gates[Lane(e)]
 	switch {
 	case !plain(e.EffectID):
 		return outcome(Permanent, 0, "%q is no effect's ID: want letters, digits, - and _", e.EffectID)
 	case e.Kind != schemas.KindEmail && e.Kind != schemas.KindWebhook:
 		return outcome(Permanent, 0, "this program knows no effects of kind %q", e.Kind)
-	case s == nil:
+	case g == nil && e.Kind == schemas.KindEmail:
+		return outcome(Permanent, 0, "no mail server and no folder for mails are configured any more")
+	case g == nil:
 		return outcome(Permanent, 0, "no webhook called %q is configured: add it again, then send this once more", e.To)
 	}
-	return s.Send(ctx, e)
+	return g.Send(ctx, e)
 }
 
 // plain says that an ID can stand in a file name, a Message-ID and a webhook-id,

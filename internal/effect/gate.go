@@ -47,9 +47,29 @@ func (g *gate) Send(ctx context.Context, e schemas.Effect) Outcome {
 		o.RetryAfter = wait
 		return o
 	}
-	o := g.to.Send(ctx, e)
+	o := g.try(ctx, e)
 	g.leave(probe, ctx.Err() != nil, o)
 	return o
+}
+
+// try survives a panic, of a template for instance: that is one effect's trouble.
+func (g *gate) try(ctx context.Context, e schemas.Effect) (o Outcome) {
+	defer func() {
+		if v := recover(); v != nil {
+			o = outcome(Transient, 0, "panic: %v", v)
+		}
+	}()
+	return g.to.Send(ctx, e)
+}
+
+// closed is for how long nothing is let through.
+func (g *gate) closed() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.pause == 0 {
+		return 0
+	}
+	return time.Until(g.until)
 }
 
 // enter returns how long to stay away, 0 for not at all, and whether the try
