@@ -34,7 +34,8 @@ const due = "due"
 
 // Calendar is the group's graph and its driver, in one process.
 type Calendar struct {
-	env graph.Env
+	env     graph.Env
+	targets []string // catalogue topics that entries can be for
 
 	mu     sync.Mutex
 	next   string        // the least key that may be of an entry that is due and has not been looked at
@@ -46,13 +47,12 @@ func New(env graph.Env) *Calendar {
 	if env.Now == nil {
 		env.Now = time.Now
 	}
-	return &Calendar{env: env, next: none, sooner: make(chan struct{}, 1)}
+	return &Calendar{env: env, targets: targets(), next: none, sooner: make(chan struct{}, 1)}
 }
 
 // Inputs are the catalogue topics that it reads.
 func Inputs() []string { return []string{topics.Retry, topics.RetryCommands} }
 
-// targets are the catalogue topics that entries can be for.
 func targets() (ts []string) {
 	for _, t := range topics.All() {
 		if t.Name == topics.OrderReplies || strings.HasSuffix(t.Name, "-loop") {
@@ -70,7 +70,7 @@ func (c *Calendar) name(topic string) string { return topics.Prefixed(c.env.Name
 func (c *Calendar) Runtime(cfg kgoka.Config) kgoka.Config {
 	cfg.Origins, cfg.Coalesce, cfg.NilHandling = false, true, goka.NilProcess
 	cfg.SamePartition = nil
-	for _, t := range append(targets(), topics.Retry) {
+	for _, t := range append(slices.Clone(c.targets), topics.Retry) {
 		cfg.SamePartition = append(cfg.SamePartition, c.name(t))
 	}
 	return cfg
@@ -85,7 +85,7 @@ func (c *Calendar) Graph() *goka.GroupGraph {
 		goka.Persist(kgoka.Bytes{}), in(topics.Retry, c.enter), in(topics.RetryCommands, c.command),
 		goka.Visitor(due, func(ctx goka.Context, _ any) { c.visit(kgoka.From(ctx)) }),
 	}
-	for _, t := range append(targets(), topics.Retry, topics.DeadLetter) {
+	for _, t := range append(slices.Clone(c.targets), topics.Retry, topics.DeadLetter) {
 		edges = append(edges, goka.Output(goka.Stream(c.name(t)), kgoka.Bytes{}))
 	}
 	return goka.DefineGroup(goka.Group(c.name(Name)), edges...)
@@ -108,7 +108,7 @@ func (c *Calendar) enter(ctx kgoka.Context) {
 		c.refuse(ctx, "undecodable", err.Error())
 	case !timed:
 		c.refuse(ctx, "key mismatch", fmt.Sprintf("record key %q is not a time and an id", ctx.Key()))
-	case !slices.Contains(targets(), p.To):
+	case !slices.Contains(c.targets, p.To):
 		c.refuse(ctx, "unknown target", fmt.Sprintf("topic %q is not one that entries are dispatched to", p.To))
 	default:
 		ctx.SetRow(slices.Clone(rec.Value), nil) // it would keep all that was fetched with it
@@ -142,6 +142,7 @@ func (c *Calendar) command(ctx kgoka.Context) {
 	rec := ctx.Record()
 	kind := event.Header(rec, event.Type)
 	cmd, err := c.parse(ctx, kind)
+	_, id, timed := retry.ParseKey(ctx.Key())
 	switch {
 	case err != nil:
 		c.refuse(ctx, "undecodable", err.Error())
@@ -151,12 +152,12 @@ func (c *Calendar) command(ctx kgoka.Context) {
 		c.refuse(ctx, "key mismatch", fmt.Sprintf("record key %q, but its body belongs to %q", ctx.Key(), cmd.Entry))
 	case kind == schemas.RetriesPause || kind == schemas.RetriesResume:
 		c.pause(ctx, cmd, kind == schemas.RetriesPause)
+	case !timed:
+		c.refuse(ctx, "key mismatch", fmt.Sprintf("record key %q is not that of an entry", ctx.Key()))
 	case ctx.Row() == nil:
 	case kind == schemas.RetriesPullForward:
-		if _, id, ok := retry.ParseKey(ctx.Key()); ok {
-			ctx.EmitRecord(c.name(topics.Retry), retry.Key(cmd.Due, id), ctx.Row(), nil)
-			ctx.Delete()
-		}
+		ctx.EmitRecord(c.name(topics.Retry), retry.Key(cmd.Due, id), ctx.Row(), nil)
+		ctx.Delete()
 	case kind == schemas.RetriesCancel:
 		p := c.own(ctx)
 		if p.Topic == "" { // a deadline: nothing waits behind it

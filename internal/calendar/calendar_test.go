@@ -262,6 +262,8 @@ func TestRefused(t *testing.T) {
 		in(topics.RetryCommands, "other", command, schemas.RetriesCancel)
 		in(topics.RetryCommands, good.key, command, "retries.entry.forget")
 		in(topics.RetryCommands, good.key, pause, schemas.RetriesPause)
+		w.everywhere(schemas.RetriesPause, "credit", "")
+		w.command(0, schemas.RetriesCancel, &schemas.RetryCommand{Entry: retry.PauseKey("credit", ""), Who: "ann"})
 		time.Sleep(2 * time.Minute)
 		got := map[string]int{}
 		for _, r := range w.read(topics.DeadLetter) {
@@ -272,7 +274,7 @@ func TestRefused(t *testing.T) {
 			}
 		}
 		want := map[string]int{"retry: undecodable": 2, "retry: key mismatch": 1, "retry: unknown target": 1,
-			"retry-commands: undecodable": 1, "retry-commands: key mismatch": 2, "retry-commands: unknown type": 1}
+			"retry-commands: undecodable": 1, "retry-commands: key mismatch": 3, "retry-commands: unknown type": 1}
 		if !maps.Equal(got, want) {
 			t.Errorf("dead letters %v, want %v", got, want)
 		}
