@@ -176,9 +176,9 @@ func TestCancel(t *testing.T) {
 		deadline.parked.Topic, deadline.parked.To, deadline.parked.Cause = "", topics.OrderReplies, "deadline"
 		w.park(parked, deadline)
 		time.Sleep(time.Minute)
-		for _, e := range []entry{parked, deadline} {
-			w.command(e.part, schemas.RetriesCancel, &schemas.RetryCommand{Entry: e.key, Who: "ann", Reason: "a test"})
-		}
+		w.command(0, schemas.RetriesCancel, &schemas.RetryCommand{Entry: parked.key, Who: "ann", Reason: "a test"})
+		w.produce(&kgo.Record{Topic: topics.RetryCommands, Key: []byte(deadline.key), Value: fmt.Appendf(nil, `{"entry": %q, "who": "ann"}`, deadline.key),
+			Headers: []kgo.RecordHeader{{Key: event.Type, Value: []byte(schemas.RetriesCancel)}, {Key: event.ContentType, Value: []byte(event.JSON)}}})
 		time.Sleep(time.Minute)
 		back := w.back()
 		if len(back) != 1 || string(back[0].Key) != string(parked.parked.Key) || event.Header(back[0], letter.HeaderCancel) != "a test" {
