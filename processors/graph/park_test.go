@@ -252,6 +252,25 @@ func TestComesBackTwice(t *testing.T) {
 	s.buries()
 }
 
+// What is parked of a row whose note is lost, and fails again, leaves no gap that
+// others would wait for.
+func TestNoteIsLost(t *testing.T) {
+	s := onStage(t, inventory.New())
+	s.faulty["sku_1"] = 1
+	s.receive("sku_1")
+	s.pass(time.Hour) // place 0 is given for good
+	s.faulty["sku_1"] = 1
+	s.price("sku_1")
+	s.receive("sku_1")
+	delete(s.notes, "sku_1")
+	s.faulty["sku_1"] = 1
+	s.receive("sku_1") // it takes place 0, as if it were the first
+	s.pass(2 * time.Hour)
+	s.decides(receives+"sku_1", receives+"sku_1", prices+"sku_1", receives+"sku_1")
+	s.parks()
+	s.buries()
+}
+
 // A dead letter that a person brings back is in no queue, whatever queue it was in
 // before; it waits for its key like any other, and is not tried for days again.
 func TestRedriven(t *testing.T) {

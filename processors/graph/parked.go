@@ -64,9 +64,10 @@ func (n note) arrive(a arrival) (note, action, place) {
 		return n, pass, place{}
 	case a.seq >= n.next: // the note is lost, but nothing shall be
 		if !n.waits() {
-			n.first = a.seq
+			n.first, n.next = a.seq, a.seq
 		}
-		n.next = a.seq + 1
+		a.seq = n.next // nobody will come from the places between
+		n.next++
 	}
 	switch {
 	case a.seq > n.first:

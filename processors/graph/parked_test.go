@@ -43,7 +43,7 @@ func TestArrive(t *testing.T) {
 		{"cancelled by a person before its turn", two, arrival{back: true, seq: 4, cancelled: true}, two, wait, place{4, due}},
 		{"its turn, and all are cancelled", void, arrival{back: true, seq: 3}, void, giveUp, place{}},
 		{"nothing is known of it", note{}, arrival{back: true, seq: 7}, lost, decide, place{}},
-		{"nothing is known of it, but of others", two, arrival{back: true, seq: 7}, note{first: 3, next: 8, due: due}, wait, place{7, due}},
+		{"nothing is known of it, but of others", two, arrival{back: true, seq: 7}, note{first: 3, next: 6, due: due}, wait, place{5, due}},
 	} {
 		c.a.now = now
 		next, what, at := c.n.arrive(c.a)
