@@ -10,6 +10,23 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// Committed returns the offsets that a group has committed, by topic and partition:
+// none where nobody ever ran it.
+func Committed(ctx context.Context, adm *kadm.Client, group string) (map[string]map[int32]int64, error) {
+	rs, err := adm.FetchOffsets(ctx, group)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, fmt.Errorf("offsets of group %q: %w", group, err)
+	}
+	at := map[string]map[int32]int64{}
+	for topic, ps := range rs {
+		at[topic] = map[int32]int64{}
+		for p, o := range ps {
+			at[topic][p] = o.At
+		}
+	}
+	return at, nil
+}
+
 // Unread counts the records that a group has yet to read, of the topics it has
 // committed offsets for and those also named: what is between its offsets, or
 // the log's start, and the read_committed ends; transaction markers and aborted
@@ -21,9 +38,9 @@ func Unread(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, group string,
 
 // eachUnread calls more for each such record until it answers false.
 func eachUnread(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, group string, also []string, more func() bool) error {
-	at, err := adm.FetchOffsets(ctx, group)
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return fmt.Errorf("offsets of group %q: %w", group, err)
+	at, err := Committed(ctx, adm, group)
+	if err != nil {
+		return err
 	}
 	reads := map[string]bool{}
 	for topic := range at {
@@ -38,8 +55,8 @@ func eachUnread(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, group str
 		if err != nil {
 			return err
 		}
-		for p, o := range at[topic] {
-			span.From[p] = max(span.From[p], o.At)
+		for p, offset := range at[topic] {
+			span.From[p] = max(span.From[p], offset)
 		}
 		if err := span.Read(ctx, opts, func(*kgo.Record) (bool, error) { goOn = more(); return goOn, nil }); err != nil || !goOn {
 			return err
