@@ -258,15 +258,17 @@ func TestNoteIsLost(t *testing.T) {
 	s := onStage(t, inventory.New())
 	s.faulty["sku_1"] = 1
 	s.receive("sku_1")
-	s.pass(time.Hour) // place 0 is given for good
+	s.receive("sku_1")
+	s.pass(time.Hour) // places 0 and 1 are given for good
 	s.faulty["sku_1"] = 1
 	s.price("sku_1")
 	s.receive("sku_1")
+	s.pass(time.Minute)
 	delete(s.notes, "sku_1")
 	s.faulty["sku_1"] = 1
 	s.receive("sku_1") // it takes place 0, as if it were the first
 	s.pass(2 * time.Hour)
-	s.decides(receives+"sku_1", receives+"sku_1", prices+"sku_1", receives+"sku_1")
+	s.decides(receives+"sku_1", receives+"sku_1", receives+"sku_1", prices+"sku_1", receives+"sku_1")
 	s.parks()
 	s.buries()
 }
