@@ -2,28 +2,27 @@ package client
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderlog/orderlog/internal/group"
 )
 
 // Unread counts the records that a group has yet to read, of the topics it has
 // committed offsets for and those also named: what is between its offsets, or
 // the log's start, and the read_committed ends; transaction markers and aborted
 // records not counted. It reads them.
-func Unread(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, group string, also ...string) (n int64, err error) {
-	err = eachUnread(ctx, opts, adm, group, also, func() bool { n++; return true })
+func Unread(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, name string, also ...string) (n int64, err error) {
+	err = eachUnread(ctx, opts, adm, name, also, func() bool { n++; return true })
 	return n, err
 }
 
 // eachUnread calls more for each such record until it answers false.
-func eachUnread(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, group string, also []string, more func() bool) error {
-	at, err := adm.FetchOffsets(ctx, group)
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return fmt.Errorf("offsets of group %q: %w", group, err)
+func eachUnread(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, name string, also []string, more func() bool) error {
+	at, err := group.Offsets(ctx, adm, name)
+	if err != nil {
+		return err
 	}
 	reads := map[string]bool{}
 	for topic := range at {
