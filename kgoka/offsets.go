@@ -1,6 +1,7 @@
 package kgoka
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -205,7 +206,7 @@ func (m *membership) commits(ctx context.Context, assign map[string][]int32) (ma
 		for _, t := range g.Topics {
 			for _, p := range t.Partitions {
 				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-					return nil, fmt.Errorf("committed offset of %s/%d: %w", t.Topic, p.Partition, err)
+					return nil, fmt.Errorf("committed offset of %s/%d: %w", cmp.Or(t.Topic, topicIDString(t.TopicID)), p.Partition, err)
 				}
 				commits[place{t.Topic, p.Partition}] = p
 			}
