@@ -123,7 +123,7 @@ func (c *clients) connect(ctx context.Context) (err error) {
 		kgo.ConsumerGroup(p.group), kgo.InstanceID(p.cfg.Instance), kgo.ConsumeTopics(c.topics...),
 		kgo.Balancers(sameInputs{kgo.RangeBalancer(), c.topics}),
 		kgo.BlockRebalanceOnPoll(), kgo.DisableAutoCommit(),
-		kgo.SessionTimeout(p.cfg.SessionTimeout), kgo.HeartbeatInterval(p.cfg.heartbeat()),
+		kgo.SessionTimeout(p.cfg.SessionTimeout), kgo.HeartbeatInterval(p.cfg.Heartbeat),
 		kgo.RebalanceTimeout(p.cfg.RebalanceTimeout),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()), // fetched says where to begin, and nothing else does
 		// The group commits past control records, too: where they are the last, and

@@ -52,6 +52,7 @@ type Config struct {
 	// group.min.session.timeout.ms, which is 6 s by default.
 	SessionTimeout     time.Duration // default DefaultSessionTimeout
 	RebalanceTimeout   time.Duration // default 5 s
+	Heartbeat          time.Duration // default a tenth of the session timeout, at most 0.5 s: how late a member learns that another one is gone
 	TransactionTimeout time.Duration // default DefaultTransactionTimeout; must cover the longest batch
 
 	Origins  bool // stamp outputs and skip what a row has already seen; see Origin
@@ -60,6 +61,11 @@ type Config struct {
 	// Standby keeps the table's partitions that are not assigned here up to date,
 	// too: taking one over is then a matter of its last few records.
 	Standby bool
+
+	// SamePartition names outputs whose records go to the partition of the input, or
+	// of the visited row, instead of their key's. They have as many partitions as
+	// the inputs.
+	SamePartition []string
 
 	// NilHandling says what happens to records without a value; by default they
 	// are passed over.
@@ -90,7 +96,7 @@ func (c Config) validate() error {
 	for _, d := range []struct {
 		field string
 		value time.Duration
-	}{{"Linger", c.Linger}, {"SessionTimeout", c.SessionTimeout}, {"RebalanceTimeout", c.RebalanceTimeout}, {"TransactionTimeout", c.TransactionTimeout}} {
+	}{{"Linger", c.Linger}, {"SessionTimeout", c.SessionTimeout}, {"RebalanceTimeout", c.RebalanceTimeout}, {"Heartbeat", c.Heartbeat}, {"TransactionTimeout", c.TransactionTimeout}} {
 		if d.value < 0 {
 			return fmt.Errorf("config: %s %v is negative", d.field, d.value)
 		}
@@ -124,6 +130,7 @@ func (c Config) withDefaults() Config {
 	def(&c.Linger, 5*time.Millisecond)
 	def(&c.SessionTimeout, DefaultSessionTimeout)
 	def(&c.RebalanceTimeout, 5*time.Second)
+	def(&c.Heartbeat, min(c.SessionTimeout/10, 500*time.Millisecond))
 	def(&c.TransactionTimeout, DefaultTransactionTimeout)
 	if c.MaxPoll == 0 {
 		c.MaxPoll = 4000

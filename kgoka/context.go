@@ -22,8 +22,21 @@ type Context interface {
 	Row() []byte
 
 	// SetRow writes the row of the input's key: to the table, and with headers to
-	// the changelog. With Origins on, an empty value is no row.
+	// the changelog. With Origins on, or beside a note, an empty value is no row.
 	SetRow(value []byte, headers []kgo.RecordHeader)
+
+	// Note is what stands beside the row, and beside a row that is not there: nil
+	// if nothing does. It must not be changed. Nobody but the group sees it.
+	Note() []byte
+
+	// SetNote puts another note beside the row; an empty one is none. It is written
+	// with the row, by a SetRow or Delete that follows; without one the row is
+	// written again as it is, when the callback returns, without headers.
+	SetNote(note []byte)
+
+	// RowOf is the row of another key that stands on the input's partition, nil if
+	// there is none. It must not be changed.
+	RowOf(key string) []byte
 
 	// EmitRecord writes a record to one of the graph's outputs.
 	EmitRecord(topic, key string, value []byte, headers []kgo.RecordHeader)
@@ -47,6 +60,7 @@ type call struct {
 	loaded  bool
 	next    vector // row.vec with id applied, once it is needed
 	written bool
+	noted   bool // a note is not written yet
 	visit   bool // of a row: there is no input
 	headers goka.Headers
 }
@@ -81,14 +95,11 @@ func (c *call) load() *row {
 	return &c.row
 }
 
-// finish leaves the input's origin in the row if the callback wrote anything.
+// finish writes the row again for a note, and to leave the input's origin in it if
+// the callback wrote anything.
 func (c *call) finish() {
-	if c.guard && c.direct.Index > 0 && !c.written {
-		val := c.load().val
-		if val == nil {
-			val = []byte{}
-		}
-		c.put(val, nil)
+	if c.noted || c.guard && !c.visit && c.direct.Index > 0 && !c.written {
+		c.put(c.load().val, nil)
 	}
 }
 
@@ -116,32 +127,64 @@ func (c *call) SetRow(value []byte, headers []kgo.RecordHeader) {
 	c.put(value, headers)
 }
 
-// put writes a row; a nil value deletes it.
+func (c *call) RowOf(key string) []byte {
+	if c.table == nil {
+		c.Fail(errNoTable)
+	}
+	r, err := c.table.get([]byte(key))
+	if err != nil {
+		c.Fail(err)
+	}
+	return c.visible(r)
+}
+
+// put writes a row; a nil value deletes it. What has nothing but something to
+// remember stays, as an empty one.
 func (c *call) put(value []byte, headers []kgo.RecordHeader) {
 	if c.table == nil {
 		c.Fail(errNoTable)
 	}
-	r := row{val: value}
+	r := row{note: c.load().note, val: value}
 	hs := c.stamp(headers)
 	if c.guard {
-		if r.vec = c.vector(); len(r.vec) > 0 {
-			hs = append(hs, kgo.RecordHeader{Key: AppliedHeader, Value: r.vec})
-		}
+		r.vec = c.vector()
 	}
-	c.row, c.loaded, c.written = r, true, true
+	if len(r.vec) > 0 {
+		hs = append(hs, kgo.RecordHeader{Key: AppliedHeader, Value: r.vec})
+	}
+	if len(r.note) > 0 {
+		hs = append(hs, kgo.RecordHeader{Key: NoteHeader, Value: r.note})
+	}
+	if r.val == nil && len(r.vec)+len(r.note) > 0 {
+		r.val = []byte{}
+	}
+	c.row, c.loaded, c.written, c.noted = r, true, true, false
 	c.table.set(c.Key(), r)
 	raw := c.rec.Key
 	if raw == nil {
 		raw = []byte{} // a compacted topic takes no record without a key
 	}
-	c.log(c.Key(), raw, value, hs)
+	c.log(c.Key(), raw, r.val, hs)
 }
 
-// vector is what the row shall remember: a visit adds nothing to it.
+func (c *call) Note() []byte {
+	if n := c.load().note; len(n) > 0 {
+		return n
+	}
+	return nil
+}
+
+func (c *call) SetNote(note []byte) {
+	r := c.load()
+	r.note, r.val, c.noted = note, c.visible(*r), true
+}
+
+// vector is what the row shall remember.
 func (c *call) vector() vector {
 	if c.next == nil {
-		c.next = c.load().vec
-		if !c.visit {
+		if c.next = c.load().vec; c.visit {
+			c.next = c.next.visited(c.num)
+		} else {
 			c.next = c.next.advance(make(vector, 0, len(c.next)+32), c.id)
 		}
 	}
@@ -152,13 +195,15 @@ func (c *call) EmitRecord(topic, key string, value []byte, headers []kgo.RecordH
 	if _, ok := c.p.outputs[topic]; !ok {
 		c.Fail(fmt.Errorf("topic %q is not an output of the graph", topic))
 	}
-	c.send(c.record(topic, []byte(key), value, c.stamp(headers)))
+	r := c.record(topic, []byte(key), value, c.stamp(headers))
+	r.Partition = c.num // for SamePartition
+	c.send(r)
 }
 
-// stamp copies headers and adds the origin, with room for one more. What a visit
+// stamp copies headers and adds the origin, with room for two more. What a visit
 // writes is its own origin.
 func (c *call) stamp(headers []kgo.RecordHeader) []kgo.RecordHeader {
-	hs := c.arena.headers(len(headers) + 2)
+	hs := c.arena.headers(len(headers) + 3)
 	hs = append(hs, headers...)
 	if c.p.cfg.Origins && !c.visit {
 		hs = append(hs, kgo.RecordHeader{Key: OriginHeader, Value: c.arena.origin(c.direct)})
@@ -242,15 +287,9 @@ func (c *call) SetValue(v any, opts ...goka.ContextOption) {
 	c.SetRow(c.encode("the table", c.p.tableCodec, v), optionHeaders(opts))
 }
 
-// Delete removes the row. With Origins on its vector must stay, so the row
-// becomes an empty one.
-func (c *call) Delete(opts ...goka.ContextOption) {
-	var value []byte
-	if c.guard && len(c.vector()) > 0 { // there is something to remember
-		value = []byte{}
-	}
-	c.put(value, optionHeaders(opts))
-}
+// Delete removes the row. Its note stays, and with Origins on its vector: the
+// row becomes an empty one then.
+func (c *call) Delete(opts ...goka.ContextOption) { c.put(nil, optionHeaders(opts)) }
 
 func (c *call) Emit(topic goka.Stream, key string, v any, opts ...goka.ContextOption) {
 	codec, ok := c.p.outputs[string(topic)]

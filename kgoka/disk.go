@@ -175,8 +175,8 @@ func (d *disk) open(at place) (*diskStore, error) {
 	if err != nil || m == nil {
 		return s, err
 	}
-	if len(m) != 36 {
-		return s, errRow
+	if len(m) != 37 || m[36] != rowLayout {
+		return s, errLayout
 	}
 	s.id = identity{[16]byte(m), int32(binary.BigEndian.Uint32(m[16:]))}
 	s.last = int64(binary.BigEndian.Uint64(m[20:]))
@@ -215,7 +215,8 @@ type diskStore struct {
 
 func (s *diskStore) encodeMeta() []byte {
 	m := binary.BigEndian.AppendUint32(slices.Clone(s.id.topic[:]), uint32(s.id.parts))
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(m, uint64(s.last)), uint64(s.asOf))
+	m = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(m, uint64(s.last)), uint64(s.asOf))
+	return append(m, rowLayout)
 }
 
 // wipe empties the store and notes the log that it is for from now on.

@@ -28,7 +28,7 @@ func NewEmitter(cfg Config, stream goka.Stream, codec goka.Codec) (*Emitter, err
 	}
 	cfg = cfg.withDefaults()
 	b := newBase(cfg, "emitter."+string(stream))
-	cl, err := kgo.NewClient(append(b.clientOpts("producer"), kgo.RecordPartitioner(partitioner("")),
+	cl, err := kgo.NewClient(append(b.clientOpts("producer"), kgo.RecordPartitioner(partitioner()),
 		kgo.ProducerLinger(cfg.Linger), kgo.MaxBufferedRecords(1<<16))...)
 	if err != nil {
 		return nil, fmt.Errorf("emitter %q: %w", stream, err)

@@ -1,6 +1,7 @@
 package kgoka
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -68,6 +69,7 @@ func TestRefusedGraphsAndConfigs(t *testing.T) {
 		"group":    {ok, goka.DefineGroup("g/h", in), "group"},
 		"negative": {Config{Brokers: []string{"x"}, Instance: "y", Linger: -1}, goka.DefineGroup("g", in), "Linger"},
 		"poll":     {Config{Brokers: []string{"x"}, Instance: "y", MaxPoll: -1}, goka.DefineGroup("g", in), "MaxPoll"},
+		"output":   {Config{Brokers: []string{"x"}, Instance: "y", SamePartition: []string{"in"}}, goka.DefineGroup("g", in), `SamePartition names "in"`},
 		"nil":      {Config{Brokers: []string{"x"}, Instance: "y", NilHandling: 9}, goka.DefineGroup("g", in), "NilHandling"},
 	} {
 		if _, err := NewProcessor(c.cfg, c.g); err == nil || !strings.Contains(err.Error(), c.say) {
@@ -89,6 +91,7 @@ func TestTopicsThatDoNotFit(t *testing.T) {
 		"join":    {"prices", goka.Edges{goka.Input("in", Bytes{}, cb), goka.Join("prices", Bytes{})}, []string{`"prices" has 3`, `"in" has 4`}},
 		"table":   {"a-table", goka.Edges{goka.Input("in", Bytes{}, cb), goka.Persist(Bytes{})}, []string{`"a-table"`, "3 partitions, not 4", `"in"`}},
 		"loop":    {"a-loop", goka.Edges{goka.Input("in", Bytes{}, cb), goka.Loop(Bytes{}, cb)}, []string{`"a-loop"`, "3 partitions, not 4", `"in"`}},
+		"output":  {"out", goka.Edges{goka.Input("in", Bytes{}, cb), goka.Output("out", Bytes{})}, []string{`"out" has 3`, `"in" has 4`}},
 		"missing": {"", goka.Edges{goka.Input("in", Bytes{}, cb), goka.Join("nowhere", Bytes{})}, []string{`"nowhere"`, "UNKNOWN_TOPIC"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +103,11 @@ func TestTopicsThatDoNotFit(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			p, err := NewProcessor(b.config("a-1"), goka.DefineGroup("a", c.edges...))
+			cfg := b.config("a-1")
+			if name == "output" {
+				cfg.SamePartition = []string{c.odd}
+			}
+			p, err := NewProcessor(cfg, goka.DefineGroup("a", c.edges...))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -111,6 +118,52 @@ func TestTopicsThatDoNotFit(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSamePartition: what goes to such an output stays on the partition of the
+// input, or the visited row; all else goes where its key belongs.
+func TestSamePartition(t *testing.T) {
+	b := newBed(t, "in", "same", "other", "a-table")
+	cfg := b.config("a-1")
+	cfg.SamePartition = []string{"same"}
+	emit := func(ctx goka.Context) {
+		key := "of " + ctx.Key()
+		From(ctx).EmitRecord("same", key, []byte("1"), nil)
+		ctx.Emit("same", key, []byte("2"))
+		ctx.Emit("other", key, []byte("3"))
+	}
+	p := start(t, cfg, goka.DefineGroup("a", goka.Persist(Bytes{}), goka.Output("same", Bytes{}), goka.Output("other", Bytes{}),
+		goka.Visitor("v", func(ctx goka.Context, _ any) { emit(ctx) }),
+		goka.Input("in", Bytes{}, func(ctx goka.Context, msg any) { ctx.SetValue(msg); emit(ctx) }))).waitReady()
+	byHand := b.client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	const keys = 12
+	at := map[string]int32{}
+	for k := range keys {
+		r := &kgo.Record{Topic: "in", Partition: int32(k % nparts), Key: fmt.Append(nil, k), Value: []byte("x")}
+		at["of "+string(r.Key)] = r.Partition
+		if err := byHand.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.caughtUp("a", "in")
+	if n, err := p.VisitAll(t.Context(), "v", nil); n != keys || err != nil {
+		t.Fatalf("%d rows visited, %v", n, err)
+	}
+	p.mustEnd()
+	same, other := b.read("same"), b.read("other")
+	if len(same) != 4*keys || len(other) != 2*keys {
+		t.Errorf("%d and %d records", len(same), len(other))
+	}
+	for _, r := range same {
+		if r.Partition != at[string(r.Key)] {
+			t.Errorf("%q is on partition %d, its input was on %d", r.Key, r.Partition, at[string(r.Key)])
+		}
+	}
+	for _, r := range other {
+		if r.Partition != Partition(string(r.Key), nparts) {
+			t.Errorf("%q is on partition %d, not its key's", r.Key, r.Partition)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package kgoka
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -39,11 +40,12 @@ func Partition(key string, n int) int32 { return partition([]byte(key), n) }
 
 func partition(key []byte, n int) int32 { return int32(Murmur2(key)&0x7fffffff) % int32(n) }
 
-// partitioner places rows of the table on the partition they were computed on,
-// whoever placed the input there and how, and all else by its key.
-func partitioner(table string) kgo.Partitioner {
+// partitioner leaves records of the topics in keep on the partition they were
+// computed on, whoever placed the input there and how, and places all else by its
+// key.
+func partitioner(keep ...string) kgo.Partitioner {
 	return kgo.BasicConsistentPartitioner(func(topic string) func(*kgo.Record, int) int {
-		if topic == table {
+		if slices.Contains(keep, topic) {
 			return func(r *kgo.Record, _ int) int { return int(r.Partition) }
 		}
 		return func(r *kgo.Record, n int) int { return int(partition(r.Key, n)) }

@@ -29,10 +29,6 @@ func newMembership(p *Processor) *membership {
 	return &membership{p: p, topics: p.consumed().Topics(), limit: p.cfg.MaxPoll}
 }
 
-// heartbeat is how often a member asks how the group is, and so how late it may
-// learn that it shall join again because another one is gone.
-func (c Config) heartbeat() time.Duration { return min(c.SessionTimeout/10, 500*time.Millisecond) }
-
 // members returns who is in the group: member IDs by instance.
 func (m *membership) members(ctx context.Context) (map[string]string, error) {
 	groups, err := kadm.NewClient(m.p.adm).DescribeGroups(ctx, m.p.group)
@@ -64,7 +60,7 @@ func (m *membership) relocate(ctx context.Context) {
 // that do so in turn get nowhere. The one that came later stays. A join of our own
 // whose answer got lost leaves a member, too, but none that keeps its session.
 func (m *membership) alone(ctx context.Context) error {
-	for start := time.Now(); m.member != "" && ctx.Err() == nil; pause(ctx, m.p.cfg.heartbeat()) {
+	for start := time.Now(); m.member != "" && ctx.Err() == nil; pause(ctx, m.p.cfg.Heartbeat) {
 		ids, err := m.members(ctx)
 		if err != nil {
 			return err

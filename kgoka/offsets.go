@@ -260,14 +260,55 @@ func (m *membership) uncommitted(ctx context.Context, xs map[string]map[int32]*e
 	if len(rows) == 0 {
 		return nil, nil
 	}
-	l, err := logOf(ctx, m.p.adm, m.p.tableTopic)
+	return m.p.written(ctx, m.p.tableTopic, slices.Collect(maps.Keys(rows)))
+}
+
+// written says in which partitions of a topic there are committed records. A log
+// with an end may hold none: its first transaction may have been aborted.
+func (b *base) written(ctx context.Context, topic string, nums []int32) (map[int32]bool, error) {
+	adm := kadm.NewClient(b.adm)
+	starts, err := adm.ListStartOffsets(ctx, topic)
 	if err != nil {
 		return nil, err
 	}
-	for num := range rows {
-		rows[num] = int(num) < len(l.end) && l.end[num] > l.start[num]
+	ends, err := adm.ListCommittedOffsets(ctx, topic)
+	if err = errors.Join(err, starts.Error(), ends.Error()); err != nil {
+		return nil, err
 	}
-	return rows, nil
+	is, last, from := map[int32]bool{}, map[int32]int64{}, map[int32]kgo.Offset{}
+	for _, num := range nums {
+		start, end := starts[topic][num].Offset, ends[topic][num].Offset
+		if start < end {
+			last[num], from[num] = end-1, kgo.NewOffset().At(start)
+		}
+	}
+	if len(last) == 0 {
+		return is, nil
+	}
+	cl, err := kgo.NewClient(append(b.clientOpts("reader"), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())...)
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	for len(last) > 0 {
+		fs := cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err := fs.Err(); err != nil && !passing(err) {
+			return nil, err
+		}
+		fs.EachRecord(func(r *kgo.Record) {
+			if end, due := last[r.Partition]; due && !r.Attrs.IsControl() {
+				is[r.Partition] = true
+				delete(last, r.Partition)
+			} else if due && r.Offset >= end {
+				delete(last, r.Partition)
+			}
+		})
+	}
+	return is, nil
 }
 
 // sameTopics sees to it that the topics that the group consumes, and its table, are

@@ -271,6 +271,41 @@ func TestRetentionOfMarkers(t *testing.T) {
 	b.checkOnce(3, 1, "out", "a-table")
 }
 
+// TestFirstTransactionAborted: a table whose log has nothing but what was never
+// committed has no rows, and the group begins as if it were new.
+func TestFirstTransactionAborted(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		end  kgo.TransactionEndTry
+		more bool // behind it
+		says string
+	}{
+		{"aborted", kgo.TryAbort, false, ""},
+		{"committed", kgo.TryCommit, false, "offsets are gone"},
+		{"aborted, then committed", kgo.TryAbort, true, "offsets are gone"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBed(t, "in", "out", "a-table")
+			b.transact(c.end, "a-table", 1, 2)
+			if c.more {
+				b.transact(kgo.TryCommit, "a-table", 3)
+			}
+			b.feed("in", 0, 20, 1)
+			cfg := b.config("a-1")
+			cfg.Origins = false
+			p := start(t, cfg, counting("a", "in", "out"))
+			if c.says != "" {
+				p.mustFail(c.says)
+				return
+			}
+			p.waitReady()
+			b.caughtUp("a", "in")
+			p.mustEnd()
+			b.checkOnce(20, 1, "out", "a-table")
+		})
+	}
+}
+
 // transact produces values for key-0 in one transaction.
 func (b *bed) transact(end kgo.TransactionEndTry, topic string, values ...int) {
 	b.t.Helper()

@@ -6,10 +6,11 @@ import (
 	"errors"
 )
 
-// Header names of the origin guard.
+// Header names of the origin guard, and of what stands beside a row.
 const (
 	OriginHeader  = "origin"  // on every output: the input it was made from
 	AppliedHeader = "applied" // on a changelog record: the row's vector
+	NoteHeader    = "note"    // on a changelog record: the row's note
 )
 
 // Origin says where a record comes from: the coordinates of the input that was
@@ -26,7 +27,8 @@ const (
 //     the same topic and send to the same topic: their order is not kept, and the
 //     later one to arrive would be taken for a repetition;
 //   - a record that was set aside and comes back later: later ones of its origin
-//     partition must have waited behind it;
+//     partition must have waited behind it. One that comes back without its origin,
+//     by a topic of its own, counts as another: setting it aside was its handling;
 //   - groups without a table, which cannot remember;
 //   - a handled input that left no trace: it is handled again when it comes again;
 //   - what a group loops back to itself, which is its own origin: its row may get
@@ -120,21 +122,42 @@ func (v vector) find(id [16]byte) (at, count int) {
 	return at, 0
 }
 
-// seen says whether o, or a later one of its partition, has been applied.
-func (v vector) seen(o Origin) bool {
-	at, n := v.find(o.TopicID)
+// last returns the last origin applied of a topic's partition.
+func (v vector) last(id [16]byte, partition int32) (e entry, ok bool) {
+	at, n := v.find(id)
 	if n == 0 {
-		return false
+		return entry{}, false
 	}
 	_, w := binary.Uvarint(v[at+16:])
 	rest := []byte(v[at+16+w:])
-	var e entry
 	for range n {
-		if e, rest, _ = parseEntry(rest); e.partition == o.Partition {
-			return !e.less(o.entry())
+		if e, rest, _ = parseEntry(rest); e.partition == partition {
+			return e, true
 		}
 	}
-	return false
+	return entry{}, false
+}
+
+// seen says whether o, or a later one of its partition, has been applied.
+func (v vector) seen(o Origin) bool {
+	e, ok := v.last(o.TopicID, o.Partition)
+	return ok && !e.less(o.entry())
+}
+
+// visitID is the topic of an origin that there is not: visitors write rows, too,
+// and which of two records of a row is older must show in their vectors.
+var visitID = [16]byte{0xff, 'v', 'i', 's', 'i', 't'}
+
+// visited is v with one more visit. A row that remembers nothing does not begin with it.
+func (v vector) visited(partition int32) vector {
+	if len(v) == 0 {
+		return v
+	}
+	e, ok := v.last(visitID, partition)
+	if ok {
+		e.offset++
+	}
+	return v.advance(make(vector, 0, len(v)+32), Origin{visitID, partition, e.offset, 0})
 }
 
 // advance appends to dst the vector v with o as the last of its partition.

@@ -187,18 +187,19 @@ func (pt *part) handle(c *call, ch *chunk, rec *kgo.Record) {
 	c.finish()
 }
 
-// visible is the row's value as its own group sees it: with Origins, an empty one is no row.
+// visible is the row's value as its own group sees it: with Origins, or beside a
+// note, an empty one is no row.
 func (pt *part) visible(r row) []byte {
-	if pt.guard && len(r.val) == 0 {
+	if len(r.val) == 0 && (pt.guard || len(r.note) > 0) {
 		return nil
 	}
 	return r.val
 }
 
 // noRow says whether rec is of a table and stands for a row that is not there,
-// but whose vector must be kept.
+// but whose vector or note must be kept.
 func noRow(rec *kgo.Record) bool {
-	return len(rec.Value) == 0 && slices.ContainsFunc(rec.Headers, func(h kgo.RecordHeader) bool { return h.Key == AppliedHeader })
+	return len(rec.Value) == 0 && slices.ContainsFunc(rec.Headers, func(h kgo.RecordHeader) bool { return h.Key == AppliedHeader || h.Key == NoteHeader })
 }
 
 // reset forgets the batch.

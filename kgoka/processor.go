@@ -28,6 +28,7 @@ type Processor struct {
 	mu    sync.Mutex
 	sess  *session      // consuming now
 	ready chan struct{} // closed while sess is set
+	moved chan struct{} // closed when sess changes next
 }
 
 // input is one input edge: its codec and the callback of the graph's owner.
@@ -58,7 +59,7 @@ func NewProcessor(cfg Config, graph *goka.GroupGraph) (*Processor, error) {
 	cfg.Log = cfg.Log.With("group", graph.Group())
 	p := &Processor{base: newBase(cfg, string(graph.Group())), group: string(graph.Group()), graph: graph,
 		inputs: map[string]*input{}, outputs: map[string]goka.Codec{}, joins: map[string]goka.Codec{}, lookups: map[string]*lookup{},
-		ready: make(chan struct{})}
+		ready: make(chan struct{}), moved: make(chan struct{})}
 	cbs, visitors, err := callbacks(graph)
 	if err != nil {
 		return nil, fmt.Errorf("graph of group %q: %w", p.group, err)
@@ -69,6 +70,11 @@ func NewProcessor(cfg Config, graph *goka.GroupGraph) (*Processor, error) {
 	}
 	for _, e := range graph.OutputStreams() {
 		p.outputs[e.Topic()] = e.Codec()
+	}
+	for _, topic := range cfg.SamePartition {
+		if _, ok := p.outputs[topic]; !ok {
+			return nil, fmt.Errorf("configuration of group %q: SamePartition names %q, which is not an output of the graph", p.group, topic)
+		}
 	}
 	for _, e := range graph.JointTables() {
 		p.joins[e.Topic()] = e.Codec()
@@ -164,8 +170,9 @@ func (p *Processor) Ready() bool {
 // ErrNotHere says that a key's partition belongs to another instance, or to none yet.
 var ErrNotHere = errors.New("partition is not assigned to this instance")
 
-// Get returns the row of key as of the last commit, nil if there is none. The
-// row must not be changed.
+// Get returns the row of key as of the last commit, nil if there is none. It looks
+// on the partition of the key, where rows are whose inputs are placed by their
+// keys. The row must not be changed.
 func (p *Processor) Get(key string) ([]byte, error) {
 	if p.tableTopic == "" {
 		return nil, errNoTable
@@ -183,6 +190,37 @@ func (p *Processor) Get(key string) ([]byte, error) {
 	return pt.visible(r), err
 }
 
+// First returns the least key, from from on, of the rows that are here as of the
+// last commit; "" if there is none.
+func (p *Processor) First(from string) (least string, err error) {
+	if p.tableTopic == "" {
+		return "", errNoTable
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.sess == nil {
+		return "", ErrNotHere
+	}
+	for _, pt := range p.sess.parts {
+		key, err := pt.table.first(from)
+		if err != nil {
+			return "", err
+		}
+		if key != "" && (least == "" || key < least) {
+			least = key
+		}
+	}
+	return least, nil
+}
+
+// Moved returns a channel that is closed when partitions are assigned here, or
+// taken away, the next time.
+func (p *Processor) Moved() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.moved
+}
+
 // serve says which session is consuming, nil for none.
 func (p *Processor) serve(s *session) {
 	p.mu.Lock()
@@ -194,4 +232,6 @@ func (p *Processor) serve(s *session) {
 		p.ready = make(chan struct{})
 	}
 	p.sess = s
+	close(p.moved)
+	p.moved = make(chan struct{})
 }

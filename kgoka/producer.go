@@ -34,7 +34,7 @@ func newProducer(ctx context.Context, id string, cfg Config, table string, impli
 	}
 	cl, err := kgo.NewClient(append(opts[:len(opts):len(opts)],
 		kgo.TransactionalID(id), kgo.TransactionTimeout(cfg.TransactionTimeout),
-		kgo.RecordPartitioner(partitioner(table)), kgo.ProducerLinger(cfg.Linger),
+		kgo.RecordPartitioner(partitioner(append([]string{table}, cfg.SamePartition...)...)), kgo.ProducerLinger(cfg.Linger),
 		kgo.MaxBufferedRecords(1<<20), kgo.MaxVersions(v))...)
 	if err != nil {
 		return nil, err

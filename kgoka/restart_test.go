@@ -70,7 +70,7 @@ func TestRestart(t *testing.T) {
 	edit(func(s *diskStore) { s.id.parts++; s.write(bad, 1) })
 	round("number of partitions")
 	edit(func(s *diskStore) { s.d.db.Set(s.meta, []byte("short"), pebble.NoSync) })
-	round("damaged")
+	round("another version")
 	note := filepath.Join(cfg.Dir, "a", cfg.Instance, damaged)
 	if err := os.WriteFile(note, nil, 0o644); err != nil {
 		t.Fatal(err)

@@ -7,40 +7,57 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// row is a value and the origins applied to it. A row whose value is nil is not
-// there; in a set of changes it is a deletion.
+// row is a value, the origins applied to it, and a note. A row whose value is nil
+// is not there; in a set of changes it is a deletion.
 type row struct {
-	vec vector
-	val []byte
+	vec  vector
+	note []byte
+	val  []byte
 }
 
 // value is what others than the row's own group see: an empty value with a vector
-// stands for a row that was deleted, and only remembers.
+// or a note stands for a row that is not there, and only remembers.
 func (r row) value() []byte {
-	if len(r.val) == 0 && len(r.vec) > 0 {
+	if len(r.val) == 0 && len(r.vec)+len(r.note) > 0 {
 		return nil
 	}
 	return r.val
 }
 
-// encode puts the vector before the value, as stores keep them.
+func (r row) size() int { return len(r.vec) + len(r.note) + len(r.val) }
+
+// encode puts vector and note before the value, as stores keep them.
 func (r row) encode(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(r.vec)))
-	return append(append(b, r.vec...), r.val...)
+	b = binary.AppendUvarint(append(b, r.vec...), uint64(len(r.note)))
+	return append(append(b, r.note...), r.val...)
 }
 
-var errRow = errors.New("malformed row in local table")
+// rowLayout is the number of the layout that encode writes.
+const rowLayout = 1
+
+var (
+	errRow    = errors.New("malformed row in local table")
+	errLayout = errors.New("its rows are laid out as another version has them")
+)
 
 func decodeRow(b []byte) (row, error) {
+	vec, b, ok1 := field(b)
+	note, val, ok2 := field(b)
+	if _, err := parseVector(vec); err != nil || !ok1 || !ok2 {
+		return row{}, errRow
+	}
+	return row{vec, note, val}, nil
+}
+
+// field returns the bytes that b begins with behind their length, and the rest.
+func field(b []byte) (f, rest []byte, ok bool) {
 	n, w := binary.Uvarint(b)
 	if w <= 0 || n > uint64(len(b)-w) {
-		return row{}, errRow
+		return nil, nil, false
 	}
-	vec, err := parseVector(b[w : w+int(n)])
-	if err != nil {
-		return row{}, errRow
-	}
-	return row{vec, b[w+int(n):]}, nil
+	b = b[w:]
+	return b[:n:n], b[n:], true
 }
 
 // rowOf is the row that a changelog record stands for. A vector that somebody
@@ -48,8 +65,11 @@ func decodeRow(b []byte) (row, error) {
 func rowOf(rec *kgo.Record) row {
 	r := row{val: rec.Value}
 	for i := range rec.Headers {
-		if rec.Headers[i].Key == AppliedHeader {
-			r.vec, _ = parseVector(rec.Headers[i].Value)
+		switch h := &rec.Headers[i]; h.Key {
+		case AppliedHeader:
+			r.vec, _ = parseVector(h.Value)
+		case NoteHeader:
+			r.note = h.Value
 		}
 	}
 	return r

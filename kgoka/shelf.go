@@ -78,7 +78,7 @@ func (s *shelf) fit(at place, l topicLog) (*table, error) {
 	var err error
 	if t == nil {
 		if t, err = s.load(at); err != nil {
-			why = "it is damaged: " + err.Error()
+			why = "it cannot be used: " + err.Error()
 		}
 	}
 	if why == "" {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -140,13 +139,13 @@ func (t *table) replay(recs []*kgo.Record) error {
 		}
 		k := keyed{key: string(rec.Key), row: rowOf(rec)}
 		if t.store == nil { // what is kept for good shall not keep a whole fetch with it
-			k.row = row{slices.Clone(k.vec), slices.Clone(k.val)}
+			k.row = row{slices.Clone(k.vec), slices.Clone(k.note), slices.Clone(k.val)}
 		} else {
 			k.first = t.known.Load().add(rec.Key)
 		}
 		if gather {
 			t.run = append(t.run, k)
-			t.bytes += len(k.key) + len(k.vec) + len(k.val)
+			t.bytes += len(k.key) + k.size()
 		} else if err := t.supersede(k); err != nil {
 			return err
 		}
@@ -194,7 +193,7 @@ func (t *table) put(k string, r row) {
 		return
 	}
 	t.fresh[k] = r
-	t.bytes += len(k) + len(r.vec) + len(r.val)
+	t.bytes += len(k) + r.size()
 }
 
 func (t *table) full(times int) bool {
@@ -342,24 +341,75 @@ func (t *table) wipe(id identity) error {
 }
 
 // rows goes through the rows of the last commit by rising key, from from and
-// before to; "" is no limit. An error ends it.
+// before to; "" is no limit. It is the commit before the first row is asked for.
+// An error ends it.
 func (t *table) rows(from, to string) iter.Seq2[keyed, error] {
 	return func(yield func(keyed, error) bool) {
-		if t.store == nil {
-			t.mu.RLock()
-			rows := maps.Clone(t.fresh)
-			t.mu.RUnlock()
-			for _, k := range slices.Sorted(maps.Keys(rows)) {
-				if k >= from && (to == "" || k < to) && !yield(keyed{key: k, row: rows[k]}, nil) {
+		recent := map[string]row{}
+		next, stop := iter.Pull2(t.stored(from, to))
+		defer stop()
+		t.mu.RLock()
+		for _, rows := range []map[string]row{t.moving, t.fresh} {
+			for k, r := range rows {
+				if k >= from && (to == "" || k < to) {
+					recent[k] = r
+				}
+			}
+		}
+		old, err, ok := next()
+		t.mu.RUnlock()
+		for _, k := range list(recent) {
+			for ; ok && (err != nil || old.key < k.key); old, err, ok = next() {
+				if !yield(old, err) || err != nil {
 					return
 				}
 			}
-			return
+			if ok && old.key == k.key {
+				old, err, ok = next()
+			}
+			if k.val != nil && !yield(k, nil) {
+				return
+			}
 		}
-		if err := t.flush(); err != nil {
-			yield(keyed{}, err)
-			return
+		for ; ok; old, err, ok = next() {
+			if !yield(old, err) || err != nil {
+				return
+			}
 		}
-		t.store.rows(from, to)(yield)
 	}
+}
+
+// first returns the least key of the rows of the last commit, from from on; "" if
+// there is none.
+func (t *table) first(from string) (least string, err error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	recent := func(key string) (row, bool) {
+		r, ok := t.fresh[key]
+		if !ok {
+			r, ok = t.moving[key]
+		}
+		return r, ok
+	}
+	for _, rows := range []map[string]row{t.moving, t.fresh} {
+		for k := range rows {
+			if r, _ := recent(k); r.value() != nil && k >= from && (least == "" || k < least) {
+				least = k
+			}
+		}
+	}
+	for k, err := range t.stored(from, least) {
+		if _, ok := recent(k.key); err != nil || !ok && k.value() != nil {
+			return k.key, err
+		}
+	}
+	return least, nil
+}
+
+// stored is the store's part of rows.
+func (t *table) stored(from, to string) iter.Seq2[keyed, error] {
+	if t.store == nil {
+		return func(func(keyed, error) bool) {}
+	}
+	return t.store.rows(from, to)
 }

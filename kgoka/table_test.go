@@ -4,17 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestReadersBesideMoves: iterators bring a table's rows to its store while
-// reading does so in the background; neither undoes the other.
+// TestReadersBesideMoves: what brings a table's rows to its store while reading
+// does so in the background does not undo it, nor the other way; iterators see no
+// row go back meanwhile.
 func TestReadersBesideMoves(t *testing.T) {
 	d, err := openDisk(t.TempDir(), "x", vfs.NewMem())
 	if err != nil {
@@ -27,6 +33,20 @@ func TestReadersBesideMoves(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var readers sync.WaitGroup
+	for range 2 {
+		readers.Go(func() {
+			seen := map[string]int{}
+			for ctx.Err() == nil {
+				for k, err := range tb.rows("", "") {
+					n, _ := strconv.Atoi(string(k.val))
+					if err != nil || n < seen[k.key] {
+						t.Errorf("key %s: %d after %d, %v", k.key, n, seen[k.key], err)
+					}
+					seen[k.key] = n
+				}
+			}
+		})
+	}
 	for range 8 {
 		readers.Go(func() {
 			for ctx.Err() == nil {
@@ -64,6 +84,93 @@ func TestReadersBesideMoves(t *testing.T) {
 	}
 	if tb.store.last != n-1 {
 		t.Errorf("the store stands for offset %d, want %d", tb.store.last, n-1)
+	}
+}
+
+// TestRowsAndFirst compares what a table has with a plain map, wherever its rows
+// are: in memory, on their way to the store, in the store, deleted in any.
+func TestRowsAndFirst(t *testing.T) {
+	for _, disk := range []bool{false, true} {
+		seed := uint64(time.Now().UnixNano())
+		rng := rand.New(rand.NewPCG(seed, 0))
+		var sh shelf
+		if disk {
+			d, err := openDisk(t.TempDir(), "x", vfs.NewMem())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.close()
+			sh.disk = d
+		}
+		tb, err := sh.load(place{"t", 0})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{}
+		key := func() string { return fmt.Sprintf("%03d", rng.IntN(120)) }
+		for i := range 600 {
+			for range rng.IntN(20) {
+				k, v := key(), fmt.Sprint(i)
+				switch rng.IntN(4) {
+				case 0:
+					tb.set(k, row{})
+					delete(want, k)
+				case 1: // deleted, and remembered
+					tb.set(k, row{vec: vector{}.advance(nil, Origin{}), val: []byte{}})
+					delete(want, k)
+				default:
+					tb.set(k, row{val: []byte(v)})
+					want[k] = v
+				}
+			}
+			if err := tb.commit(int64(i)); err != nil {
+				t.Fatal(err)
+			}
+			switch rng.IntN(12) {
+			case 0:
+				if err := tb.flush(); err != nil {
+					t.Fatal(err)
+				}
+			case 1:
+				if tb.still(); disk {
+					tb.move()
+				}
+				tb.mu.Unlock()
+			}
+			from, to := key(), key()
+			switch rng.IntN(4) {
+			case 0:
+				from, to = "", ""
+			case 1:
+				to = ""
+			}
+			var expect, got []string
+			for _, k := range slices.Sorted(maps.Keys(want)) {
+				if k >= from && (to == "" || k < to) {
+					expect = append(expect, k+"="+want[k])
+				}
+			}
+			for k, err := range tb.rows(from, to) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if k.value() != nil {
+					got = append(got, k.key+"="+string(k.val))
+				}
+			}
+			if !slices.Equal(got, expect) {
+				t.Fatalf("seed %d, disk=%v: [%s, %s) has %v, want %v", seed, disk, from, to, got, expect)
+			}
+			least := ""
+			for k := range want {
+				if k >= from && (least == "" || k < least) {
+					least = k
+				}
+			}
+			if first, err := tb.first(from); err != nil || first != least {
+				t.Fatalf("seed %d, disk=%v: the first from %q is %q, %v, want %q", seed, disk, from, first, err, least)
+			}
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -43,10 +44,10 @@ type localError struct{ error }
 func (l localError) Unwrap() error { return l.error }
 
 // prepare sees to it that the group's topics are there and have the same number
-// of partitions, so that equal keys meet. The inputs and joined tables must be
-// there; the table and the loop are made.
+// of partitions, so that equal keys meet. The inputs, joined tables and outputs on
+// the same partition must be there; the table and the loop are made.
 func (p *Processor) prepare(ctx context.Context) error {
-	outside := append(p.graph.InputStreams().Topics(), p.graph.JointTables().Topics()...)
+	outside := slices.Concat(p.graph.InputStreams().Topics(), p.graph.JointTables().Topics(), p.cfg.SamePartition)
 	for _, topic := range outside {
 		n, err := countPartitions(ctx, p.adm, topic)
 		switch {
@@ -55,7 +56,7 @@ func (p *Processor) prepare(ctx context.Context) error {
 		case p.npart == 0:
 			p.npart = n
 		case p.npart != n:
-			return fmt.Errorf("topic %q has %d partitions and topic %q has %d: what group %q consumes and joins must have the same number, or equal keys do not meet",
+			return fmt.Errorf("topic %q has %d partitions and topic %q has %d: what group %q consumes, joins and emits to the same partition must have the same number, or equal keys do not meet",
 				topic, n, outside[0], p.npart, p.group)
 		}
 	}

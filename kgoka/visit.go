@@ -11,9 +11,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// VisitAll calls the graph's visitor called name with every row of the partitions
-// that are assigned here, and with meta, and returns how many it was called with.
-// It happens in transactions of at most MaxPoll rows, in turn with those of
+// VisitAll is Visit of every row.
+func (p *Processor) VisitAll(ctx context.Context, name string, meta any) (int64, error) {
+	return p.Visit(ctx, name, "", "", meta)
+}
+
+// Visit calls the graph's visitor called name with the rows of the partitions that
+// are assigned here, from key from and before to, and with meta; "" is no limit.
+// Within a partition they come in the order of their keys. It returns how many
+// there were. It costs what is in the range, not what is beside it, and happens in transactions of at most MaxPoll rows, in turn with those of
 // records; one that is aborted is repeated. Rows that come meanwhile may be
 // visited or not. In the callback there is no Record, and the topic is the
 // visitor's name; what it emits has no origin.
@@ -22,15 +28,31 @@ import (
 // what was committed stays, and who calls it again begins anew. An error of the
 // callback ends Run, too. It must not be called from a callback: each would wait
 // for the other.
-func (p *Processor) VisitAll(ctx context.Context, name string, meta any) (int64, error) {
-	cb := p.visitors[name]
-	if cb == nil {
-		return 0, fmt.Errorf("group %q has no visitor %q", p.group, name)
+func (p *Processor) Visit(ctx context.Context, name, from, to string, meta any) (int64, error) {
+	return p.visit(&visit{name: name, rows: func(t *table) iter.Seq2[keyed, error] { return t.rows(from, to) }, meta: meta, ctx: ctx})
+}
+
+// VisitKeys is Visit of the rows that have these keys, in this order: of those
+// that are on partitions assigned here, whichever that is.
+func (p *Processor) VisitKeys(ctx context.Context, name string, keys []string, meta any) (int64, error) {
+	rows := func(yield func(keyed, error) bool) {
+		for _, k := range keys {
+			if !yield(keyed{key: k}, nil) {
+				return
+			}
+		}
+	}
+	return p.visit(&visit{name: name, rows: func(*table) iter.Seq2[keyed, error] { return rows }, meta: meta, ctx: ctx})
+}
+
+func (p *Processor) visit(v *visit) (int64, error) {
+	if v.cb = p.visitors[v.name]; v.cb == nil {
+		return 0, fmt.Errorf("group %q has no visitor %q", p.group, v.name)
 	}
 	p.mu.Lock()
 	s := p.sess
 	p.mu.Unlock()
-	v := &visit{name: name, cb: cb, meta: meta, ctx: ctx, done: make(chan error, 1)}
+	v.done = make(chan error, 1)
 	if s == nil || !s.visits.add(v) {
 		return 0, goka.ErrVisitAborted
 	}
@@ -38,9 +60,10 @@ func (p *Processor) VisitAll(ctx context.Context, name string, meta any) (int64,
 	return v.n, err
 }
 
-// visit is a call of VisitAll. The loop owns it until it is done.
+// visit is a call of Visit or VisitKeys. The loop owns it until it is done.
 type visit struct {
 	name string
+	rows func(*table) iter.Seq2[keyed, error] // those to visit, by their keys
 	cb   goka.ProcessCallback
 	meta any
 	ctx  context.Context
@@ -176,7 +199,7 @@ func (c *clients) visit(s *session, v *visit) error {
 func (v *visit) fill(s *session, limit int) (map[int32]*visiting, error) {
 	if v.left == nil {
 		for _, pt := range s.parts {
-			next, stop := iter.Pull2(pt.table.rows("", ""))
+			next, stop := iter.Pull2(v.rows(pt.table))
 			v.left = append(v.left, &visiting{pt: pt, next: next, stop: stop})
 		}
 	}
@@ -215,6 +238,7 @@ func (pt *part) visit(v *visit, w *visiting) {
 			continue // gone meanwhile
 		}
 		v.cb(c, v.meta)
+		c.finish()
 		w.n++
 	}
 	pt.nVisited += w.n

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,7 +37,8 @@ func vectors(recs []*kgo.Record) map[string][]byte {
 }
 
 // TestVisitAll: every row is visited once, in transactions that are repeated when
-// they are aborted; rows keep their vectors and outputs have no origin.
+// they are aborted; vectors count the visit and outputs have no origin. What stood
+// on the table's topic before is older.
 func TestVisitAll(t *testing.T) {
 	b := newBed(t, "in", "out", "a-table")
 	const keys = 300
@@ -53,7 +55,8 @@ func TestVisitAll(t *testing.T) {
 	b.feed("in", 0, keys, keys)
 	b.produce(&kgo.Record{Topic: "in", Key: []byte("empty"), Value: []byte{}}) // no row
 	b.caughtUp("a", "in")
-	before := vectors(b.read("a-table"))
+	old := b.read("a-table")
+	before := vectors(old)
 	if b.c != nil {
 		b.c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.TxnOffsetCommit}, Err: kerr.RebalanceInProgress, Count: 1, Group: "a"})
 	}
@@ -78,10 +81,21 @@ func TestVisitAll(t *testing.T) {
 		t.Errorf("key-0: %q, empty: %q", got["key-0"], got["empty"])
 	}
 	for k, v := range vectors(table) {
-		if k != "key-0" && !bytes.Equal(v, before[k]) {
-			t.Errorf("%s: vector %x, was %x", k, v, before[k])
+		if was := vector(before[k]); k != "key-0" && k != "empty" && !bytes.Equal(v, was.visited(Partition(k, nparts))) {
+			t.Errorf("%s: vector %x, was %x", k, v, was)
 		}
 	}
+	for _, r := range old {
+		b.produce(&kgo.Record{Topic: r.Topic, Key: r.Key, Value: r.Value, Headers: r.Headers})
+	}
+	cfg.Dir = t.TempDir()
+	p = start(t, cfg, visited(nil)).waitReady()
+	for k := 1; k < keys; k++ {
+		if key := fmt.Sprintf("key-%d", k); string(must(p.Get(key))(t)) != fmt.Sprintf("%d!", k) {
+			t.Errorf("%s: an older record of it has come back", key)
+		}
+	}
+	p.mustEnd()
 	out := b.read("out")
 	if len(out) != keys {
 		t.Errorf("%d outputs", len(out))
@@ -89,6 +103,118 @@ func TestVisitAll(t *testing.T) {
 	for _, r := range out {
 		if len(r.Headers) > 0 {
 			t.Fatalf("headers %v", r.Headers)
+		}
+	}
+}
+
+// TestVisitRange: a visit of a range is of its rows only, partition by partition
+// in the order of their keys; a row that an open transaction has set is seen by
+// its key; First and Moved say when to look again.
+func TestVisitRange(t *testing.T) {
+	for _, disk := range []bool{false, true} {
+		t.Run(fmt.Sprintf("disk=%v", disk), func(t *testing.T) {
+			b := newBed(t, "in", "out", "a-table")
+			var mu sync.Mutex
+			visited := map[int32][]string{}
+			g := goka.DefineGroup("a", goka.Persist(Bytes{}), goka.Input("in", Bytes{}, func(ctx goka.Context, msg any) { ctx.SetValue(msg) }),
+				goka.Visitor("take", func(ctx goka.Context, meta any) {
+					mu.Lock()
+					defer mu.Unlock()
+					visited[ctx.Partition()] = append(visited[ctx.Partition()], ctx.Key())
+					ctx.Delete()
+					if c := From(ctx); c.RowOf(c.Key()) != nil || c.RowOf("no such") != nil || string(c.RowOf(meta.([]string)[c.Partition()])) != "x" {
+						t.Errorf("%s: it does not see the rows beside it", c.Key())
+					}
+				}))
+			cfg := b.config("a-1")
+			cfg.MaxPoll, cfg.Origins = 24, false
+			if disk {
+				cfg.Dir = t.TempDir()
+			}
+			p := start(t, cfg, g)
+			moved := p.Moved()
+			if _, err := p.First(""); !errors.Is(err, ErrNotHere) {
+				t.Errorf("before it is ready: %v", err)
+			}
+			p.waitReady()
+			<-moved
+			const keys = 200
+			stay := make([]string, nparts)
+			for k := range keys {
+				r := &kgo.Record{Topic: "in", Key: fmt.Appendf(nil, "%04d", k), Value: []byte("x")}
+				b.produce(r)
+				if r.Partition = Partition(string(r.Key), nparts); k >= keys/2 {
+					stay[r.Partition] = string(r.Key)
+				}
+			}
+			b.caughtUp("a", "in")
+			for _, c := range []struct {
+				from, to string
+				want     int64
+				first    string
+			}{
+				{"", "0000", 0, "0000"}, {"0050", "0050", 0, "0000"}, {"0010", "0050", 40, "0000"}, {"", "0060", 20, "0060"}, {"", "0060", 0, "0060"},
+			} {
+				if n, err := p.Visit(t.Context(), "take", c.from, c.to, stay); n != c.want || err != nil {
+					t.Errorf("[%s, %s): %d rows, %v, want %d", c.from, c.to, n, err, c.want)
+				}
+				if first := must(p.First(""))(t); first != c.first {
+					t.Errorf("after [%s, %s) the first is %q, want %q", c.from, c.to, first, c.first)
+				}
+			}
+			if first := must(p.First("0100"))(t); first != "0100" {
+				t.Errorf("the first from 0100 on is %q", first)
+			}
+			if first := must(p.First("1"))(t); first != "" {
+				t.Errorf("the first from 1 on is %q", first)
+			}
+			moved = p.Moved()
+			p.mustEnd()
+			<-moved
+			n := 0
+			for num, keys := range visited {
+				n += len(keys)
+				inner := slices.IndexFunc(keys, func(k string) bool { return k < keys[0] }) // where the second range begins
+				if !slices.IsSorted(keys[:max(0, inner)]) || !slices.IsSorted(keys[max(0, inner):]) {
+					t.Errorf("partition %d: %v", num, keys)
+				}
+			}
+			if n != 60 || len(rows(b.read("a-table"))) != keys-60 {
+				t.Errorf("%d rows visited, %d are left", n, len(rows(b.read("a-table"))))
+			}
+		})
+	}
+}
+
+// TestVisitKeys: of the rows named those are visited that there are, wherever they
+// stand, however many transactions that takes.
+func TestVisitKeys(t *testing.T) {
+	b := newBed(t, "in", "out", "a-table")
+	cfg := b.config("a-1")
+	cfg.MaxPoll = 8
+	p := start(t, cfg, visited(func(ctx goka.Context, meta any) { ctx.SetValue([]byte(meta.(string))) })).waitReady()
+	const keys = 60
+	b.feed("in", 0, keys, keys)
+	b.caughtUp("a", "in")
+	named := []string{"nobody"}
+	for k := range keys / 2 {
+		named = append(named, fmt.Sprintf("key-%d", 2*k))
+	}
+	if n, err := p.VisitKeys(t.Context(), "mark", named, "x"); n != keys/2 || err != nil {
+		t.Errorf("%d rows, %v", n, err)
+	}
+	if n, err := p.VisitKeys(t.Context(), "mark", nil, "y"); n != 0 || err != nil {
+		t.Errorf("of none: %d rows, %v", n, err)
+	}
+	p.mustEnd()
+	got := rows(b.read("a-table"))
+	for k := range keys {
+		want := "x"
+		if k%2 == 1 {
+			want = fmt.Sprint(k)
+		}
+		if v := got[fmt.Sprintf("key-%d", k)]; v != want {
+			t.Errorf("key-%d: %q, want %q", k, v, want)
 		}
 	}
 }

@@ -24,6 +24,10 @@ func drawInto(t *rapid.T, label string, v reflect.Value) {
 			drawInto(t, v.Type().Field(i).Name, v.Field(i))
 		}
 	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			v.SetBytes(rapid.SliceOf(rapid.Byte()).Draw(t, label))
+			return
+		}
 		n := rapid.IntRange(0, 4).Draw(t, label)
 		v.Set(reflect.MakeSlice(v.Type(), n, n))
 		for i := range n {
@@ -52,6 +56,9 @@ func native(v reflect.Value) any {
 		}
 		return m
 	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			return v.Bytes()
+		}
 		items := make([]any, v.Len())
 		for i := range items {
 			items[i] = native(v.Index(i))

@@ -32,6 +32,15 @@ const (
 	VoucherGrantedEvent = "voucher.granted"
 	GrantsChanged       = "grants.changed"
 
+	NotificationsEmailSend   = "notifications.email.send"
+	NotificationsWebhookSend = "notifications.webhook.send"
+	NotificationsResend      = "notifications.effect.resend" // a person's word: once more, whatever became of it
+	NoticesChanged           = "notices.changed"
+	EffectPending            = "effect.pending" // a written row of the effects' ledger, named after its state
+	EffectSending            = "effect.sending"
+	EffectSent               = "effect.sent"
+	EffectFailed             = "effect.failed"
+
 	OrderPlaced    = "order.placed"
 	OrderApproved  = "order.approved"
 	OrderInvoiced  = "order.invoiced"
@@ -40,4 +49,11 @@ const (
 	OrderCancelled = "order.cancelled"
 	OrderExpired   = "order.expired"
 	OrderRefused   = "order.command_refused" // a command that could not be obeyed
+
+	RecordParked       = "record.parked" // an entry of the calendar
+	RetriesPullForward = "retries.entry.pull_forward"
+	RetriesCancel      = "retries.entry.cancel"
+	RetriesPause       = "retries.cause.pause"
+	RetriesResume      = "retries.cause.resume"
+	ActionTaken        = "action.taken"
 )

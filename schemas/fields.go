@@ -82,3 +82,29 @@ func (b *Grants) fields(w *walker) {
 func (b *Voucher) fields(w *walker) {
 	w.str(&b.VoucherID, &b.OrderID, &b.CustomerID, &b.Strategy).long(&b.Amount).str(&b.Currency).long(&b.GrantedAt)
 }
+
+func (b *Notices) fields(w *walker) { w.str(&b.OrderID).long(&b.Seen, &b.Asked) }
+func (b *Effect) fields(w *walker) {
+	w.str(&b.EffectID, &b.Kind, &b.Event, &b.OrderID, &b.To).long(&b.At).str(&b.Payload)
+}
+func (b *LedgerEntry) fields(w *walker) {
+	w.str(&b.EffectID, &b.Kind, &b.Event, &b.OrderID, &b.To).long(&b.At).str(&b.Payload)
+	w.str(&b.State).long(&b.Tries, &b.Unsure, &b.Code).str(&b.Text).long(&b.ChangedAt, &b.Due, &b.Offset)
+	attempts(w, &b.Attempts)
+}
+
+func (b *Parked) fields(w *walker) {
+	w.str(&b.To, &b.Group).long(&b.Due, &b.Seq).str(&b.Cancel, &b.Class, &b.Cause, &b.Error, &b.Topic).long(&b.Partition, &b.Offset, &b.Timestamp).bytes(&b.Origin)
+	attempts(w, &b.Attempts)
+	array(w, &b.Headers, func(w *walker, h *Header) { w.str(&h.Key).bytes(&h.Value) })
+	w.bytes(&b.Key, &b.Value)
+}
+func attempts(w *walker, as *[]Attempt) {
+	array(w, as, func(w *walker, a *Attempt) { w.long(&a.At).str(&a.Error) })
+}
+func (b *RetryCommand) fields(w *walker) {
+	w.str(&b.Entry).long(&b.Due).str(&b.Group, &b.Cause, &b.Who, &b.Reason)
+}
+func (b *Audited) fields(w *walker) {
+	w.str(&b.Who).long(&b.At).str(&b.What, &b.Why, &b.Target, &b.Group, &b.Key).bytes(&b.Before, &b.After)
+}

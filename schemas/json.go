@@ -112,7 +112,7 @@ func (in jsonReader) value(n *avro.SchemaNode, path string) (any, error) {
 		if n.Type == "string" {
 			return v, nil
 		}
-		if b, err := hex.DecodeString(v); err == nil && n.Type == "fixed" && len(b) == n.Size {
+		if b, err := hex.DecodeString(v); err == nil && (n.Type == "bytes" || n.Type == "fixed" && len(b) == n.Size) {
 			return b, nil
 		}
 	case bool:
@@ -199,6 +199,8 @@ func wanted(n *avro.SchemaNode) string {
 		return "a whole number of 64 bits"
 	case "fixed":
 		return fmt.Sprintf("%d hex digits", 2*n.Size)
+	case "bytes":
+		return "hex digits"
 	}
 	return "a " + n.Type
 }

@@ -1,7 +1,8 @@
 package schemas
 
 // KeyOf returns the record key that body belongs under: the row or the entity
-// that it is for. It is "" for a body that is not of the catalogue.
+// that it is for. It is "" for a body that is not of the catalogue, and for an
+// entry of the calendar, whose key package retry makes.
 func KeyOf(body any) string {
 	switch b := body.(type) {
 	case *PlaceOrder:
@@ -54,6 +55,16 @@ func KeyOf(body any) string {
 		return b.InvoiceID
 	case *Voucher:
 		return b.VoucherID
+	case *RetryCommand:
+		return b.Entry
+	case *Audited:
+		return b.Who
+	case *Notices:
+		return b.OrderID
+	case *Effect:
+		return b.EffectID
+	case *LedgerEntry:
+		return b.EffectID
 	}
 	return ""
 }

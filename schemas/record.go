@@ -89,6 +89,12 @@ func records() []*Record {
 		define[VoucherGranted](VoucherGrantedEvent),
 		define[Grants](GrantsChanged),
 		define[Voucher]().also(VoucherGrantedEvent),
+		define[Parked](RecordParked),
+		define[RetryCommand](RetriesPullForward, RetriesCancel, RetriesPause, RetriesResume),
+		define[Audited](ActionTaken),
+		define[Notices](NoticesChanged),
+		define[Effect](NotificationsEmailSend, NotificationsWebhookSend, NotificationsResend),
+		define[LedgerEntry](EffectPending, EffectSending, EffectSent, EffectFailed),
 	}
 }
 

@@ -237,7 +237,7 @@ func TestAllowed(t *testing.T) {
 
 // The key of a body is the ID that its topic is keyed by.
 func TestKeyOfIsTheKeyOfTheTopic(t *testing.T) {
-	field := map[string]string{"order": "order_id", "sku": "sku", "customer": "customer_id", "series": "series", "invoice": "invoice_id", "voucher": "voucher_id"}
+	field := map[string]string{"order": "order_id", "sku": "sku", "customer": "customer_id", "series": "series", "invoice": "invoice_id", "voucher": "voucher_id", "effect": "effect_id", "due": "entry", "who": "who"}
 	for _, top := range topics.All() {
 		for _, name := range top.Records {
 			r, _ := Find(name)
@@ -248,7 +248,11 @@ func TestKeyOfIsTheKeyOfTheTopic(t *testing.T) {
 					v.Field(i).SetString("the " + v.Type().Field(i).Tag.Get("avro"))
 				}
 			}
-			if got, want := KeyOf(body), "the "+field[top.Key]; got != want {
+			want := "the " + field[top.Key]
+			if name == "Parked" {
+				want = ""
+			}
+			if got := KeyOf(body); got != want {
 				t.Errorf("%s on %s: key is %q, want %q", name, top.Name, got, want)
 			}
 		}

@@ -23,6 +23,10 @@ func fillSample(v reflect.Value, name string, n *int64) {
 			fillSample(v.Field(i), v.Type().Field(i).Tag.Get("avro"), n)
 		}
 	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			v.SetBytes([]byte("\x00" + name + "\xff"))
+			return
+		}
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
 		fillSample(v.Index(0), name+"_a", n)
 		fillSample(v.Index(1), name+"_b", n)

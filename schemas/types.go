@@ -314,3 +314,122 @@ type Voucher struct {
 	Currency   string `avro:"currency" json:"currency"`
 	GrantedAt  int64  `avro:"granted_at" json:"granted_at"`
 }
+
+// Notices is the notification's row, by order.
+type Notices struct {
+	OrderID string `avro:"order_id" json:"order_id"`
+	Seen    int64  `avro:"seen" json:"seen"`   // entries of the order's timeline that were looked at
+	Asked   int64  `avro:"asked" json:"asked"` // effects that were asked for
+}
+
+// Kinds of effects.
+const (
+	KindEmail   = "email"
+	KindWebhook = "webhook"
+)
+
+// Effect asks for something outside Kafka: that one party is told of one event.
+type Effect struct {
+	EffectID string `avro:"effect_id" json:"effect_id"` // the same at every try: Message-ID, webhook-id
+	Kind     string `avro:"kind" json:"kind"`
+	Event    string `avro:"event" json:"event"` // "order.invoiced"
+	OrderID  string `avro:"order_id" json:"order_id"`
+	To       string `avro:"to" json:"to"`           // mail address, or the name of a webhook
+	At       int64  `avro:"at" json:"at"`           // event time
+	Payload  string `avro:"payload" json:"payload"` // JSON: what a webhook's body is, and a mail is made of
+}
+
+// States of an effect.
+const (
+	Pending = "pending" // to be sent, or sent again
+	Sending = "sending" // a try has begun: after a crash nobody knows its outcome
+	Sent    = "sent"
+	Failed  = "failed" // for good
+)
+
+// LedgerEntry is the row of the effects: an effect and what became of it.
+type LedgerEntry struct {
+	EffectID  string `avro:"effect_id" json:"effect_id"`
+	Kind      string `avro:"kind" json:"kind"`
+	Event     string `avro:"event" json:"event"`
+	OrderID   string `avro:"order_id" json:"order_id"`
+	To        string `avro:"to" json:"to"`
+	At        int64  `avro:"at" json:"at"`
+	Payload   string `avro:"payload" json:"payload"` // "" once it is sent
+	State     string `avro:"state" json:"state"`
+	Tries     int64  `avro:"tries" json:"tries"`           // begun so far
+	Unsure    int64  `avro:"unsure" json:"unsure"`         // of them, those whose outcome is not known: it may have been sent once more
+	Code      int64  `avro:"code" json:"code"`             // of the last answer, SMTP or HTTP; 0: none
+	Text      string `avro:"text" json:"text"`             // of the last answer, or what went wrong
+	ChangedAt int64  `avro:"changed_at" json:"changed_at"` // when State was entered, by the clock
+	Due       int64  `avro:"due" json:"due"`               // of a pending one: when the calendar brings it back; 0: its turn is next
+	Offset    int64  `avro:"offset" json:"offset"`         // of the record that asked for it, on the row's partition of "effects"
+
+	Attempts []Attempt `avro:"attempts" json:"attempts"` // that failed, the oldest first
+}
+
+// Parked is an entry of the calendar: a record and when it shall go where. It is
+// what a group could not handle yet, or a deadline.
+type Parked struct {
+	To        string    `avro:"to" json:"to"`       // catalogue topic that it is dispatched to
+	Group     string    `avro:"group" json:"group"` // processor that parked it
+	Due       int64     `avro:"due" json:"due"`
+	Seq       int64     `avro:"seq" json:"seq"`       // place in the queue of its key
+	Cancel    string    `avro:"cancel" json:"cancel"` // why a person wants it not to be tried again
+	Class     string    `avro:"class" json:"class"`
+	Cause     string    `avro:"cause" json:"cause"` // a short fixed word, for counting
+	Error     string    `avro:"error" json:"error"`
+	Topic     string    `avro:"topic" json:"topic"` // where the record stood, as on the cluster; "" of a deadline
+	Partition int64     `avro:"partition" json:"partition"`
+	Offset    int64     `avro:"offset" json:"offset"`
+	Timestamp int64     `avro:"timestamp" json:"timestamp"`
+	Origin    []byte    `avro:"origin" json:"origin"`     // its header of that name
+	Attempts  []Attempt `avro:"attempts" json:"attempts"` // the oldest first
+	Headers   []Header  `avro:"headers" json:"headers"`   // its others
+	Key       []byte    `avro:"key" json:"key"`
+	Value     []byte    `avro:"value" json:"value"`
+}
+
+// Attempt is one that failed.
+type Attempt struct {
+	At    int64  `avro:"at" json:"at"`
+	Error string `avro:"error" json:"error"`
+}
+
+// Header is a record's header.
+type Header struct {
+	Key   string `avro:"key" json:"key"`
+	Value []byte `avro:"value" json:"value"`
+}
+
+// RetryCommand is what a person wants of the calendar: of one entry that it shall
+// be due at another time, or not be tried again; of all of a group and cause that
+// they wait until further notice. Which one it is, its message type says.
+type RetryCommand struct {
+	Entry  string `avro:"entry" json:"entry"` // record key of the entry
+	Due    int64  `avro:"due" json:"due"`
+	Group  string `avro:"group" json:"group"` // "": every one
+	Cause  string `avro:"cause" json:"cause"` // "": every one
+	Who    string `avro:"who" json:"who"`
+	Reason string `avro:"reason" json:"reason"`
+}
+
+// Actions that say what became of a dead letter.
+const (
+	Redriven  = "dlq.redrive"
+	Edited    = "dlq.edit" // and redriven as edited
+	Discarded = "dlq.discard"
+)
+
+// Audited is an action of a person. What is "<noun>.<verb>", as on the command line.
+type Audited struct {
+	Who    string `avro:"who" json:"who"`
+	At     int64  `avro:"at" json:"at"`
+	What   string `avro:"what" json:"what"`
+	Why    string `avro:"why" json:"why"`
+	Target string `avro:"target" json:"target"` // <topic>/<partition>/<offset>@<Unix ms> of a record; else what the action names
+	Group  string `avro:"group" json:"group"`
+	Key    string `avro:"key" json:"key"`       // of the row that it is for
+	Before []byte `avro:"before" json:"before"` // value of the target, if it was changed
+	After  []byte `avro:"after" json:"after"`   // what it was changed to
+}

@@ -115,6 +115,19 @@ func (w *walker) str(ss ...*string) *walker {
 	return w
 }
 
+func (w *walker) bytes(bs ...*[]byte) *walker {
+	for _, b := range bs {
+		if w.reading {
+			n := w.count()
+			*b = append(make([]byte, 0, n), w.in[w.at:w.at+n]...)
+			w.at += n
+		} else {
+			w.out = append(binary.AppendVarint(w.out, int64(len(*b))), *b...)
+		}
+	}
+	return w
+}
+
 func (w *walker) flag(b *bool) *walker {
 	var bit [1]byte
 	if *b {

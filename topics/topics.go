@@ -21,7 +21,21 @@ const (
 	Invoices          = "invoices"
 	VoucherTable      = "voucher-table"
 	Vouchers          = "vouchers"
+	NotificationTable = "notification-table"
+	NotificationLoop  = "notification-loop"
+	Effects           = "effects" // what must happen outside Kafka
+	EffectsTable      = "effects-table"
+	EffectsLoop       = "effects-loop"
+	Retry             = "retry"
+	RetryTable        = "retry-table" // the calendar
+	RetryCommands     = "retry-commands"
+	OrderLoop         = "order-loop"
+	InventoryLoop     = "inventory-loop"
+	CreditLoop        = "credit-loop"
+	InvoicingLoop     = "invoicing-loop"
+	VoucherLoop       = "voucher-loop"
 	DeadLetter        = "dead-letter"
+	Audit             = "audit"
 )
 
 const day = 24 * time.Hour
@@ -36,7 +50,7 @@ type Topic struct {
 	Compact   bool          // cleanup.policy=compact, else delete
 	Retention time.Duration // of a delete topic; Forever keeps all
 	MinLag    time.Duration // min.compaction.lag.ms of a compacted topic, 0: broker default
-	Records   []string      // schema record names (package schemas) that may stand on it
+	Records   []string      // schema record names (package schemas) that may stand on it; none: what other topics have, as it stood there
 	WrittenBy string
 	External  bool // written from outside: commands, also as plain JSON
 }
@@ -60,9 +74,26 @@ func All() []Topic {
 		{Name: Invoices, Key: "invoice", Compact: true, WrittenBy: "invoicing", Records: []string{"Invoice"}},
 		{Name: VoucherTable, Key: "order", Compact: true, WrittenBy: "voucher", Records: []string{"Grants"}},
 		{Name: Vouchers, Key: "voucher", Compact: true, WrittenBy: "voucher", Records: []string{"Voucher"}},
+		{Name: NotificationTable, Key: "order", Compact: true, WrittenBy: "notification", Records: []string{"Notices"}},
+		{Name: NotificationLoop, Key: "original key", Retention: 7 * day, WrittenBy: "retry"},
+		{Name: Effects, Key: "effect", Retention: 30 * day, WrittenBy: "notification", Records: []string{"Effect"}},
+		{Name: EffectsTable, Key: "effect", Compact: true, WrittenBy: "effects", Records: []string{"LedgerEntry"}},
+		{Name: EffectsLoop, Key: "original key", Retention: 7 * day, WrittenBy: "retry"},
+		{Name: Retry, Key: "due", Retention: 7 * day, WrittenBy: "the runtime", Records: []string{"Parked"}},
+		{Name: RetryTable, Key: "due", Compact: true, WrittenBy: "retry", Records: []string{"Parked", "RetryCommand"}},
+		{Name: RetryCommands, Key: "due", Retention: 30 * day, External: true, WrittenBy: "CLI", Records: []string{"RetryCommand"}},
+		{Name: OrderLoop, Key: "original key", Retention: 7 * day, WrittenBy: "retry"},
+		{Name: InventoryLoop, Key: "original key", Retention: 7 * day, WrittenBy: "retry"},
+		{Name: CreditLoop, Key: "original key", Retention: 7 * day, WrittenBy: "retry"},
+		{Name: InvoicingLoop, Key: "original key", Retention: 7 * day, WrittenBy: "retry"},
+		{Name: VoucherLoop, Key: "original key", Retention: 7 * day, WrittenBy: "retry"},
 		{Name: DeadLetter, Key: "original key", Retention: 90 * day, WrittenBy: "the runtime"},
+		{Name: Audit, Key: "who", Retention: Forever, WrittenBy: "CLI", Records: []string{"Audited"}},
 	}
 }
+
+// Loop is the topic by which records that a group has parked come back to it.
+func Loop(group string) string { return group + "-loop" }
 
 // Find returns the entry of that name.
 func Find(name string) (Topic, bool) {

@@ -12,9 +12,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderlog/orderlog/internal/calendar"
 	"github.com/orderlog/orderlog/internal/devbroker"
 	"github.com/orderlog/orderlog/internal/folder"
 	"github.com/orderlog/orderlog/internal/probe"
@@ -36,7 +38,8 @@ type App struct {
 	client []kgo.Opt
 	npart  int32 // partitions that the topics have
 	procs  map[string]*kgoka.Processor
-	broker *devbroker.Broker // nil unless embedded
+	runs   map[string]func(context.Context) error // each of them, and what works beside it
+	broker *devbroker.Broker                      // nil unless embedded
 	addr   Addresses
 
 	registry string // its URL with user and password
@@ -57,7 +60,7 @@ func New(cfg Config) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &App{cfg: cfg, procs: map[string]*kgoka.Processor{}, failed: make(chan error, 1)}, nil
+	return &App{cfg: cfg, procs: map[string]*kgoka.Processor{}, runs: map[string]func(context.Context) error{}, failed: make(chan error, 1)}, nil
 }
 
 // Start returns when every processor has its partitions, has recovered its
@@ -259,34 +262,48 @@ func (a *App) topics(ctx context.Context, adm *kadm.Client) error {
 }
 
 func (a *App) run(ctx context.Context) error {
-	env := graph.Env{Namespace: a.cfg.Namespace, Partitions: int(a.npart), Serde: a.serde, Log: a.cfg.Log, BeforeDecide: a.cfg.BeforeDecide}
+	env := graph.Env{Namespace: a.cfg.Namespace, Partitions: int(a.npart), Serde: a.serde, Schedule: a.cfg.Schedule, Now: a.cfg.Now,
+		Log: a.cfg.Log, BeforeDecide: a.cfg.BeforeDecide}
+	alone := func(ctx context.Context, p *kgoka.Processor) error { return p.Run(ctx) }
 	for _, r := range processors.All(a.cfg.Rules) {
-		if !a.wanted(r.Name()) {
-			continue
+		cfg := a.runtime()
+		cfg.Origins, cfg.Coalesce = true, r.Name() != "order" // every transition stays in the order log
+		cfg.SamePartition = []string{topics.Prefixed(a.cfg.Namespace, topics.Retry)}
+		if err := a.add(r.Name(), cfg, r.Graph(env), alone); err != nil {
+			return err
 		}
-		p, err := kgoka.NewProcessor(a.runtime(r.Group(env)), r.Graph(env))
-		if err != nil {
-			return fmt.Errorf("processor %s: %w", r.Name(), err)
-		}
-		a.mu.Lock()
-		a.procs[r.Name()] = p
-		a.mu.Unlock()
+	}
+	c := calendar.New(env)
+	if err := a.add(calendar.Name, c.Runtime(a.runtime()), c.Graph(), c.Run); err != nil {
+		return err
 	}
 	a.spawn()
 	return nil
 }
 
-func (a *App) wanted(name string) bool {
-	return len(a.cfg.Processors) == 0 || slices.Contains(a.cfg.Processors, name)
+// add makes a processor, unless it is not wanted. run runs it, with what works
+// beside it.
+func (a *App) add(name string, cfg kgoka.Config, g *goka.GroupGraph, run func(context.Context, *kgoka.Processor) error) error {
+	if len(a.cfg.Processors) > 0 && !slices.Contains(a.cfg.Processors, name) {
+		return nil
+	}
+	if a.cfg.Tune != nil {
+		a.cfg.Tune(&cfg)
+	}
+	p, err := kgoka.NewProcessor(cfg, g)
+	if err != nil {
+		return fmt.Errorf("processor %s: %w", name, err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.procs[name], a.runs[name] = p, func(ctx context.Context) error { return run(ctx, p) }
+	return nil
 }
 
-func (a *App) runtime(group string) kgoka.Config {
-	return kgoka.Config{
-		Brokers: a.addr.Brokers, ClientOpts: a.client,
-		Instance: a.cfg.Instance, Dir: a.folder("tables"), Origins: true, Standby: a.cfg.Standby,
-		Coalesce: group != topics.Prefixed(a.cfg.Namespace, "order"), // every transition stays in the order log
-		Log:      a.cfg.Log,
-	}
+// runtime is what all groups have in common.
+func (a *App) runtime() kgoka.Config {
+	return kgoka.Config{Brokers: a.addr.Brokers, ClientOpts: a.client, Instance: a.cfg.Instance, Dir: a.folder("tables"),
+		Standby: a.cfg.Standby, Log: a.cfg.Log}
 }
 
 // spawn runs the processors until Stop, all at once, and reports the first that
@@ -296,9 +313,9 @@ func (a *App) spawn() {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
-	for name, p := range a.procs {
+	for name, run := range a.runs {
 		wg.Go(func() {
-			err := p.Run(ctx)
+			err := run(ctx)
 			early := ctx.Err() == nil
 			if err == nil && early {
 				err = errors.New("ended by itself")

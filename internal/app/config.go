@@ -19,8 +19,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl"
 
+	"github.com/orderlog/orderlog/internal/calendar"
 	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors"
+	"github.com/orderlog/orderlog/processors/retry"
 )
 
 // Config says what to run and on what. Clock, network and disk are given here;
@@ -49,7 +52,11 @@ type Config struct {
 	Listen func(network, address string) (net.Listener, error)
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 
+	Schedule retry.Schedule   // of what failed; nil: the default
+	Now      func() time.Time // what is due is due by this clock; nil: time.Now
+
 	BeforeDecide func(m flow.Message) // a test's hook, see graph.Env
+	Tune         func(*kgoka.Config)  // another one: what each group runs with
 	Log          *slog.Logger         // default: discard
 }
 
@@ -63,6 +70,9 @@ func (c *Config) Validate() error {
 		if !slices.Contains(names, p) {
 			return fmt.Errorf("unknown processor %q: there are %s", p, strings.Join(names, ", "))
 		}
+	}
+	if err := c.Schedule.Validate(); err != nil {
+		return err
 	}
 	if c.Partitions == 0 {
 		c.Partitions = 4
@@ -88,7 +98,7 @@ func Names() []string {
 	for _, r := range processors.All(processors.Config{}) {
 		ns = append(ns, r.Name())
 	}
-	return ns
+	return append(ns, calendar.Name)
 }
 
 // ClientOpts reach the brokers named.

@@ -198,6 +198,7 @@ func (s *state) duplicate(c *checker, rec record) {
 // deadline sets the deadline of a state that was just entered.
 func (s *state) deadline(o schemas.Order) {
 	if _, m, ok := order.Deadline(o); ok && o.EnteredBy == o.Version {
+		m.ID = fmt.Sprintf("evt_deadline_%s_%d", o.OrderID, o.EnteredBy)
 		m.At = o.ChangedAt // time stands still, so that it makes no states differ
 		s.deadlines = append(slices.Clip(s.deadlines), m)
 	}

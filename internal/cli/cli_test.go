@@ -24,7 +24,7 @@ import (
 
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
-	"github.com/orderlog/orderlog/processors/graph"
+	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -143,7 +143,7 @@ func scriptPlain(ts *testscript.TestScript, _ bool, args []string) {
 
 func scriptDead(ts *testscript.TestScript, _ bool, args []string) {
 	r := &kgo.Record{Topic: topics.DeadLetter, Key: []byte("ord_1"), Value: []byte(ts.ReadFile(args[0]))}
-	for i, key := range []string{graph.HeaderTopic, graph.HeaderPartition, graph.HeaderOffset, graph.HeaderCause, graph.HeaderError} {
+	for i, key := range []string{letter.HeaderTopic, letter.HeaderPartition, letter.HeaderOffset, letter.HeaderCause, letter.HeaderError} {
 		r.Headers = append(r.Headers, kgo.RecordHeader{Key: key, Value: []byte(args[i+1])})
 	}
 	produce(ts, r)

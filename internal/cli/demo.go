@@ -166,7 +166,7 @@ func (s *session) demoText(w io.Writer, sum demo.Summary) error {
 	p("  vouchers   %7d", v.Vouchers)
 	for _, currency := range sorted(v.Turnover) {
 		t := v.Turnover[currency]
-		p("  turnover   %s net + %s VAT = %s", money(t.Net, currency), money(t.VAT, currency), money(t.Gross, currency))
+		p("  turnover   %s net + %s VAT = %s", schemas.Money(t.Net, currency), schemas.Money(t.VAT, currency), schemas.Money(t.Gross, currency))
 	}
 	p("")
 	return sum.Report.Verdict(w, st.on)

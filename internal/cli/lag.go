@@ -13,9 +13,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderlog/orderlog/internal/calendar"
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/group"
 	"github.com/orderlog/orderlog/processors"
+	"github.com/orderlog/orderlog/topics"
 )
 
 // groupLag is how far one group is on one partition.
@@ -60,8 +62,10 @@ func pipeline() (groups []string, inputs map[string][]string) {
 	inputs = map[string][]string{}
 	for _, r := range processors.All(processors.Config{}) {
 		groups = append(groups, r.Name())
-		inputs[r.Name()] = r.Inputs()
+		inputs[r.Name()] = append(slices.Clone(r.Inputs()), topics.Loop(r.Name()))
 	}
+	groups = append(groups, calendar.Name)
+	inputs[calendar.Name] = calendar.Inputs()
 	return groups, inputs
 }
 

@@ -6,6 +6,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/orderlog/orderlog/schemas"
 )
 
 // parseMoney reads a decimal amount such as "12.50" as minor units, exactly.
@@ -43,15 +45,6 @@ func digits(s string) (int64, error) {
 	return int64(n), nil
 }
 
-// money shows minor units as a decimal amount.
-func money(minor int64, currency string) string {
-	sign, n := "", uint64(minor)
-	if minor < 0 {
-		sign, n = "-", -n
-	}
-	return strings.TrimSpace(fmt.Sprintf("%s%d.%02d %s", sign, n/100, n%100, currency))
-}
-
 // amount is a flag that takes a decimal amount.
 type amount struct{ minor *int64 }
 
@@ -60,7 +53,7 @@ func newMoney(minor *int64, otherwise int64) *amount {
 	return &amount{minor}
 }
 
-func (a *amount) String() string { return money(*a.minor, "") }
+func (a *amount) String() string { return schemas.Money(*a.minor, "") }
 func (a *amount) Type() string   { return "amount" }
 
 func (a *amount) Set(s string) (err error) {

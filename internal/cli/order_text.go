@@ -20,10 +20,10 @@ func orderText(w io.Writer, st style, o *schemas.Order) error {
 	rows := [][]string{{"customer", o.CustomerID}, {"placed", moment(o.PlacedAt)}, {"changed", moment(o.ChangedAt)}}
 	add := func(name, value string) { rows = append(rows, []string{name, value}) }
 	if o.Gross != 0 {
-		add("gross", fmt.Sprintf("%s (net %s, VAT %s at %s)", money(o.Gross, o.Currency), money(o.Net, ""), money(o.VAT, ""), percent(o.VATBP)))
+		add("gross", fmt.Sprintf("%s (net %s, VAT %s at %s)", schemas.Money(o.Gross, o.Currency), schemas.Money(o.Net, ""), schemas.Money(o.VAT, ""), schemas.Percent(o.VATBP)))
 	}
 	if asked(o.Credit.Ask) {
-		add("credit", fmt.Sprintf("%s, %s", money(o.Credit.Amount, o.Currency), o.Credit.Ask))
+		add("credit", fmt.Sprintf("%s, %s", schemas.Money(o.Credit.Amount, o.Currency), o.Credit.Ask))
 	}
 	if asked(o.Invoice.Ask) {
 		add("invoice", strings.TrimSpace(o.Invoice.Number+" "+o.Invoice.Ask))
@@ -32,7 +32,7 @@ func orderText(w io.Writer, st style, o *schemas.Order) error {
 		add("credit note", strings.TrimSpace(o.CreditNote.Number+" "+o.CreditNote.Ask))
 	}
 	for _, v := range o.Vouchers {
-		add("voucher", fmt.Sprintf("%s over %s (%s)", v.VoucherID, money(v.Amount, o.Currency), v.Strategy))
+		add("voucher", fmt.Sprintf("%s over %s (%s)", v.VoucherID, schemas.Money(v.Amount, o.Currency), v.Strategy))
 	}
 	for _, r := range o.Reasons {
 		add("reason", r)
@@ -59,12 +59,12 @@ func lineRows(o *schemas.Order) [][]string {
 	for i, l := range o.Lines {
 		price, net, vat := "-", "-", "-" // until the inventory has said so
 		if l.Stock == schemas.Granted || l.Stock == schemas.Released {
-			price, net, vat = money(l.UnitPrice, ""), money(l.Net, ""), money(l.VAT, "")
+			price, net, vat = schemas.Money(l.UnitPrice, ""), schemas.Money(l.Net, ""), schemas.Money(l.VAT, "")
 		} else if l.QuotedPrice > 0 {
-			price = money(l.QuotedPrice, "") + " quoted"
+			price = schemas.Money(l.QuotedPrice, "") + " quoted"
 		}
 		rows = append(rows, []string{strconv.Itoa(i + 1), l.SKU, strconv.FormatInt(l.Quantity, 10), price,
-			percent(l.DiscountBP), net, vat, l.Stock})
+			schemas.Percent(l.DiscountBP), net, vat, l.Stock})
 	}
 	return rows
 }
@@ -79,11 +79,6 @@ func stateText(st style, state string) string {
 	return st.warn(state)
 }
 
-// percent shows basis points.
-func percent(bp int64) string {
-	return strings.TrimSuffix(strings.TrimRight(money(bp, ""), "0"), ".") + " %"
-}
-
 func moment(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04:05.000Z") }
 
 func orderTable(w io.Writer, orders []*schemas.Order) error {
@@ -93,7 +88,7 @@ func orderTable(w io.Writer, orders []*schemas.Order) error {
 		if len(o.Reasons) > 0 {
 			reason = o.Reasons[0]
 		}
-		rows = append(rows, []string{o.OrderID, o.State, o.CustomerID, moment(o.PlacedAt), money(o.Gross, o.Currency), o.Invoice.Number, reason})
+		rows = append(rows, []string{o.OrderID, o.State, o.CustomerID, moment(o.PlacedAt), schemas.Money(o.Gross, o.Currency), o.Invoice.Number, reason})
 	}
 	return table(w, rows)
 }

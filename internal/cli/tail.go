@@ -20,8 +20,8 @@ import (
 
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/event"
+	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/internal/near"
-	"github.com/orderlog/orderlog/processors/graph"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -264,8 +264,8 @@ type deadLetter struct {
 
 // deadLetterOf reads the headers of a dead letter; nil of any other record.
 func deadLetterOf(r *kgo.Record) *deadLetter {
-	d := deadLetter{event.Header(r, graph.HeaderCause), event.Header(r, graph.HeaderError), event.Header(r, graph.HeaderTopic),
-		event.Header(r, graph.HeaderPartition), event.Header(r, graph.HeaderOffset)}
+	d := deadLetter{event.Header(r, letter.HeaderCause), event.Header(r, letter.HeaderError), event.Header(r, letter.HeaderTopic),
+		event.Header(r, letter.HeaderPartition), event.Header(r, letter.HeaderOffset)}
 	if d == (deadLetter{}) {
 		return nil
 	}

@@ -27,11 +27,11 @@ func TestParseMoney(t *testing.T) {
 
 func TestMoneyReadsBack(t *testing.T) {
 	for _, minor := range []int64{0, 1, 99, 100, 123456, math.MaxInt64} {
-		if got, err := parseMoney(money(minor, "")); err != nil || got != minor {
-			t.Errorf("%d is shown as %q and read as %d, %v", minor, money(minor, ""), got, err)
+		if got, err := parseMoney(schemas.Money(minor, "")); err != nil || got != minor {
+			t.Errorf("%d is shown as %q and read as %d, %v", minor, schemas.Money(minor, ""), got, err)
 		}
 	}
-	if got := money(math.MinInt64, "EUR"); got != "-92233720368547758.08 EUR" {
+	if got := schemas.Money(math.MinInt64, "EUR"); got != "-92233720368547758.08 EUR" {
 		t.Errorf("the smallest amount is shown as %q", got)
 	}
 }
@@ -47,7 +47,7 @@ func FuzzParseMoney(f *testing.F) {
 		if minor < 0 {
 			t.Fatalf("%q is negative: %d", text, minor)
 		}
-		if again, err := parseMoney(money(minor, "")); err != nil || again != minor {
+		if again, err := parseMoney(schemas.Money(minor, "")); err != nil || again != minor {
 			t.Fatalf("%q is %d, shown and read again %d, %v", text, minor, again, err)
 		}
 	})
@@ -97,7 +97,7 @@ func TestParseFrom(t *testing.T) {
 
 func TestPercent(t *testing.T) {
 	for bp, want := range map[int64]string{0: "0 %", 1900: "19 %", 1550: "15.5 %", 1: "0.01 %", 10000: "100 %", 1000: "10 %"} {
-		if got := percent(bp); got != want {
+		if got := schemas.Percent(bp); got != want {
 			t.Errorf("%d basis points are shown as %q, want %q", bp, got, want)
 		}
 	}

@@ -55,6 +55,12 @@ func Ends(ctx context.Context, adm *kadm.Client, topic string) (map[int32]int64,
 	return plain(topic)(adm.ListCommittedOffsets(fresh(ctx), topic))
 }
 
+// Written returns the end of every partition with what is not decided yet. A
+// read_committed reader that reads to there waits until it is.
+func Written(ctx context.Context, adm *kadm.Client, topic string) (map[int32]int64, error) {
+	return plain(topic)(adm.ListEndOffsets(fresh(ctx), topic))
+}
+
 // At returns the first offset of every partition whose record is of that time
 // or later, the end where there is none.
 func At(ctx context.Context, adm *kadm.Client, topic string, t time.Time) (map[int32]int64, error) {

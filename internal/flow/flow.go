@@ -3,7 +3,11 @@
 // nor goka; processors/graph runs rules on a log, internal/sim runs them in memory.
 package flow
 
-import "github.com/orderlog/orderlog/topics"
+import (
+	"time"
+
+	"github.com/orderlog/orderlog/topics"
+)
 
 // Message is one record as a rule sees it: what came in, or what shall go out.
 //
@@ -40,6 +44,18 @@ type Processor[S any] struct {
 	// causes nothing, whatever the row: the runtime need not decode such a
 	// record. Nil skips nothing; a type that Skip does not know is not skipped.
 	Skip func(messageType string) bool
+
+	// Overtakes, where set, tells by its type that a message does not wait while
+	// others of its row are parked: the row, if there is one, is shown it at once; if
+	// there is none yet, what is parked of it is not tried again. Nil: all wait.
+	Overtakes func(messageType string) bool
+
+	// Deadline, where set, tells how long a row may wait as it is, in real time, and
+	// the message that tells it when that has passed: Topic (one of Inputs), Key,
+	// Type, At and Body. It is not ok for a row that waits for nobody. A row has one
+	// deadline at a time: it is kept while the row waits, whatever for, and where it
+	// comes too late for what it was set, another one is set.
+	Deadline func(row S) (wait time.Duration, m Message, ok bool)
 }
 
 // Refusal is the body of a message to dead-letter: the input cannot be acted on

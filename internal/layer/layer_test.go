@@ -16,8 +16,8 @@ var rules = []struct {
 	from, except, never []string
 }{
 	{
-		name:   "rules, catalogue and types are free of Kafka",
-		from:   []string{"processors/", "internal/flow", "topics", "internal/sim", "internal/check"},
+		name:   "rules, catalogue, types and effects are free of Kafka",
+		from:   []string{"processors/", "internal/flow", "topics", "internal/sim", "internal/check", "internal/effect"},
 		except: []string{"processors/graph"},
 		never:  []string{"github.com/twmb/franz-go/pkg/kgo", "github.com/lovoo/goka", module + "kgoka"},
 	},

@@ -177,6 +177,7 @@ func (s *shop) watch() {
 	orders := Rows[schemas.Order](s.w, "order")
 	for _, id := range keys(orders) {
 		_, m, ok := order.Deadline(orders[id])
+		m.ID = fmt.Sprintf("evt_deadline_%s_%d", id, orders[id].EnteredBy)
 		if ok && !slices.ContainsFunc(s.deadlines, func(d flow.Message) bool { return d.ID == m.ID }) {
 			s.deadlines = append(s.deadlines, m)
 		}

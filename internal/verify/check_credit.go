@@ -124,7 +124,7 @@ func (w *world) customers(c *Check) map[string]*customer {
 		}
 	})
 	for _, in := range w.creditCommands {
-		for _, l := range in.late {
+		for _, l := range in.open() {
 			if b, ok := l.body.(*schemas.SetLimit); ok && l.fault == "" && creditFault(b) == "" {
 				of(b.CustomerID).late.add(limit{b.Limit, b.Currency})
 			}
@@ -167,7 +167,7 @@ func (a *customer) limits(w *world) limitSet {
 	switch n := len(a.set); {
 	case n == 0:
 		ls = append(ls, opening...)
-	case w.parkedComplete():
+	case w.deadComplete():
 		ls = append(ls, a.set[n-1])
 	default:
 		ls = append(append(ls, a.set...), opening...)

@@ -28,7 +28,7 @@ func checkOrders(w *world) Check {
 	if incomplete {
 		c.note("some commands are past their retention: orders whose placement is gone were not compared with it")
 	}
-	if !w.parkedComplete() {
+	if !w.deadComplete() {
 		c.note("some dead letters are past their retention: a command without a trace may have been one")
 	}
 	return c.done()
@@ -38,7 +38,7 @@ func checkOrders(w *world) Check {
 func (in *orderCommands) accounted(c *Check, id string, v *wishes, complete bool) {
 	o := in.w.find(id)
 	if o == nil {
-		if v.placed || in.w.parkedComplete() {
+		if v.placed || in.w.deadComplete() {
 			c.fail(Violation{What: "asked for, handled, and not in the log", Orders: []string{id}, Detail: in.where(v.first)})
 		}
 		return
@@ -66,7 +66,7 @@ func (in *orderCommands) accounted(c *Check, id string, v *wishes, complete bool
 }
 
 func (in *orderCommands) lateFor(id string) (n int64) {
-	for _, c := range in.late {
+	for _, c := range in.open() {
 		n += one(c.key == id)
 	}
 	return n
@@ -76,7 +76,7 @@ func (in *orderCommands) lateFor(id string) (n int64) {
 // be late: the order is read after what its group has committed.
 func (in *orderCommands) placed(c *Check, log *orderLog) {
 	late := map[string]bool{}
-	for _, l := range in.late {
+	for _, l := range in.open() {
 		if _, ok := l.body.(*schemas.PlaceOrder); ok {
 			late[l.key] = true
 		}
@@ -153,7 +153,7 @@ func checkStuck(w *world) Check {
 		switch n := o.asks(); {
 		case n > 0 && w.still:
 			fail("an order waits, and nothing is under way", "%s, %d verdicts open", o.state, n)
-		case n > 0 && age > w.stuckAfter:
+		case n > 0 && age > w.stuckAfter && !w.parkedFor(o):
 			fail("an order waits too long", "%s, %d verdicts open for %d s", o.state, n, age/1000)
 		}
 	})

@@ -158,7 +158,7 @@ func (w *world) products(c *Check) map[string]*product {
 				p.unpriced = false
 			}
 		}
-		for _, l := range in.late {
+		for _, l := range in.open() {
 			w.lateSupply(l, of)
 		}
 	}

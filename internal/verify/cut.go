@@ -16,16 +16,22 @@ import (
 // tables are cut before logs, so that whatever a table shows was asked for in
 // the order log, and is documented, at the cut of those.
 var (
-	tables = []string{topics.InventoryTable, topics.CreditTable, topics.InvoicingTable, topics.VoucherTable}
+	tables = []string{topics.InventoryTable, topics.CreditTable, topics.InvoicingTable, topics.VoucherTable, topics.RetryTable}
 	logs   = []string{
 		topics.OrderCommands, topics.OrderTable, topics.OrderReplies,
 		topics.InventoryTasks, topics.InventoryCommands, topics.CreditTasks, topics.CreditCommands,
 		topics.InvoicingTasks, topics.Invoices, topics.Vouchers, topics.DeadLetter,
+		topics.Retry, topics.OrderLoop, topics.InventoryLoop, topics.CreditLoop, topics.InvoicingLoop, topics.VoucherLoop,
 	}
 )
 
 // tails say nothing once they are handled.
-var tails = []string{topics.OrderReplies, topics.InventoryTasks, topics.CreditTasks, topics.InvoicingTasks}
+var tails = []string{topics.OrderReplies, topics.InventoryTasks, topics.CreditTasks, topics.InvoicingTasks,
+	topics.Retry, topics.OrderLoop, topics.InventoryLoop, topics.CreditLoop, topics.InvoicingLoop, topics.VoucherLoop}
+
+// first are read before the others, since they say what became of commands.
+var first = []string{topics.DeadLetter, topics.RetryTable,
+	topics.Retry, topics.OrderLoop, topics.InventoryLoop, topics.CreditLoop, topics.InvoicingLoop, topics.VoucherLoop}
 
 // reads says which group reads a topic.
 var reads = map[string]string{
@@ -34,6 +40,9 @@ var reads = map[string]string{
 	topics.CreditTasks: "credit", topics.CreditCommands: "credit",
 	topics.InvoicingTasks: "invoicing",
 	topics.OrderTable:     "voucher",
+	topics.Retry:          "retry",
+	topics.OrderLoop:      "order", topics.InventoryLoop: "inventory", topics.CreditLoop: "credit",
+	topics.InvoicingLoop: "invoicing", topics.VoucherLoop: "voucher",
 }
 
 // offsets are per catalogue topic and partition.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/processors/credit"
 	"github.com/orderlog/orderlog/processors/inventory"
 	"github.com/orderlog/orderlog/processors/invoicing"
@@ -154,7 +155,7 @@ func (f *fixture) handle(r ruleAt, topic string, p int) {
 }
 
 func (f *fixture) park(e entry, topic string, p, offset int, cause string) {
-	for _, h := range [][2]string{{deadTopic, topics.Prefixed(f.namespace, topic)}, {deadPartition, strconv.Itoa(p)}, {deadOffset, strconv.Itoa(offset)}, {deadCause, cause}} {
+	for _, h := range [][2]string{{letter.HeaderTopic, topics.Prefixed(f.namespace, topic)}, {letter.HeaderPartition, strconv.Itoa(p)}, {letter.HeaderOffset, strconv.Itoa(offset)}, {letter.HeaderCause, cause}} {
 		e.headers = append(e.headers, kgo.RecordHeader{Key: h[0], Value: []byte(h[1])})
 	}
 	f.write(topics.DeadLetter, e)

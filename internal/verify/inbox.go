@@ -3,10 +3,12 @@ package verify
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/event"
+	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -20,19 +22,22 @@ type command struct {
 }
 
 // inbox is one partition of commands. What the group has committed is applied in
-// order, except what it parked in dead-letter; the rest is late, and kept.
+// order, except what it put into dead-letter; the rest is late, and kept, and so is
+// what it has parked.
 type inbox struct {
 	w         *world
 	topic     string
+	partition int32
 	apply     func(command) // nil: what is handled says nothing
 	committed int64
 	late      []command
-	lost      []Violation // neither applied nor parked
+	parked    []command   // committed, but in the calendar
+	lost      []Violation // neither applied nor dead
 }
 
 // inbox makes that of a topic's next partition.
 func (w *world) inbox(topic string, apply func(command)) *inbox {
-	in := &inbox{w: w, topic: topic, apply: apply}
+	in := &inbox{w: w, topic: topic, partition: int32(len(w.inboxes[topic])), apply: apply}
 	w.inboxes[topic] = append(w.inboxes[topic], in)
 	return in
 }
@@ -79,6 +84,10 @@ func (in *inbox) handle(c command) {
 	if in.apply == nil || in.w.dead.has(in.w.names(in.topic), c.pos) {
 		return
 	}
+	if in.w.parked.at[coordinates{in.w.names(in.topic), in.partition, c.offset}] {
+		in.parked = append(in.parked, c)
+		return
+	}
 	if c.fault != "" {
 		in.lose(c, c.fault)
 		return
@@ -88,7 +97,7 @@ func (in *inbox) handle(c command) {
 
 // lose notes a command that its processor has passed, and that left no trace.
 func (in *inbox) lose(c command, why string) {
-	if len(in.lost) >= keepViolations || !in.w.parkedComplete() {
+	if len(in.lost) >= keepViolations || !in.w.deadComplete() {
 		return
 	}
 	in.lost = append(in.lost, violation(in.topic, "neither obeyed nor in "+topics.DeadLetter, c.key, in.where(c.pos)+": "+why))
@@ -98,8 +107,13 @@ func (in *inbox) where(p pos) string {
 	return fmt.Sprintf("%s/%d@%d", in.w.names(in.topic), p.partition, p.offset)
 }
 
-// release applies what has been committed meanwhile.
+// release applies what has been committed, or has come back, meanwhile.
 func (in *inbox) release() {
+	parked := in.parked
+	in.parked = nil
+	for _, c := range parked {
+		in.handle(c)
+	}
 	n := 0
 	for n < len(in.late) && in.late[n].offset < in.committed {
 		in.handle(in.late[n])
@@ -108,10 +122,21 @@ func (in *inbox) release() {
 	in.late = append([]command(nil), in.late[n:]...)
 }
 
-// tail is one partition of tasks or replies: only what is not handled yet.
+// open is what is not handled yet, or not for sure.
+func (in *inbox) open() []command {
+	return slices.Concat(in.late, in.w.parked.on[slot{in.topic, in.partition}])
+}
+
+// tail is one partition of tasks, replies, or what goes to the calendar and comes
+// back: only what is not handled yet.
 type tail struct{ *inbox }
 
 func (t tail) add(r *kgo.Record) error {
+	if isLoop(t.topic) {
+		l := letter.Parse(r)
+		t.late = append(t.late, command{pos: at(r), key: string(r.Key), body: &l})
+		return nil
+	}
 	body, err := t.w.serde.Decode(t.w.ctx, t.topic, r.Value)
 	if errors.Is(err, schemas.ErrRegistry) {
 		return err
@@ -128,7 +153,7 @@ func (t tail) add(r *kgo.Record) error {
 func unread[B any, K comparable](w *world, topic string, key func(*B) K) map[K]bool {
 	keys := map[K]bool{}
 	for _, in := range w.inboxes[topic] {
-		for _, c := range in.late {
+		for _, c := range in.open() {
 			if b, ok := c.body.(*B); ok {
 				keys[key(b)] = true
 			}

@@ -76,12 +76,12 @@ func (r *reader) refresh(ctx context.Context) error {
 // sink takes the records of one partition, in order.
 type sink interface{ add(*kgo.Record) error }
 
-// readTo reads every partition up to its end at the cut: dead letters first,
-// since they say what became of the commands.
+// readTo reads every partition up to its end at the cut: what is dead or parked
+// first, since that says what became of the commands.
 func (r *reader) readTo(ctx context.Context, c *cut, w *world, progress func(done, total int64)) error {
 	var total, done int64
 	var mu sync.Mutex
-	var first, rest []func() error
+	var before, after []func() error
 	for _, topic := range slices.Concat(tables, logs) {
 		if r.next[topic] == nil {
 			r.next[topic] = slices.Clone(c.starts[topic])
@@ -99,17 +99,20 @@ func (r *reader) readTo(ctx context.Context, c *cut, w *world, progress func(don
 					progress(done, total)
 				})
 			}
-			if topic == topics.DeadLetter {
-				first = append(first, job)
+			if slices.Contains(first, topic) {
+				before = append(before, job)
 			} else {
-				rest = append(rest, job)
+				after = append(after, job)
 			}
 		}
 	}
-	if err := parallel(first); err != nil {
+	if err := parallel(before); err != nil {
 		return err
 	}
-	return parallel(rest)
+	if err := w.park(); err != nil {
+		return err
+	}
+	return parallel(after)
 }
 
 // parallel runs jobs, a few at a time, and returns when all are done.

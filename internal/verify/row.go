@@ -1,15 +1,15 @@
 package verify
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/orderlog/orderlog/internal/event"
+	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/schemas"
 )
 
@@ -125,18 +125,10 @@ func (in interned) of(s string) string {
 	return s
 }
 
-// Headers of a dead letter that say where it comes from and why it is there.
-const (
-	deadTopic     = "dl_topic"
-	deadPartition = "dl_partition"
-	deadOffset    = "dl_offset"
-	deadCause     = "dl_cause"
-)
-
-// deadLetters knows what was parked, by the coordinates of the original.
+// deadLetters knows what was given up, by the coordinates of the original.
 type deadLetters struct {
 	mu     sync.Mutex
-	parked map[coordinates]struct{}
+	all    map[coordinates]struct{}
 	causes map[string]int64 // "<original topic>: <cause>"
 	total  int64
 }
@@ -148,30 +140,22 @@ type coordinates struct {
 }
 
 func newDeadLetters() *deadLetters {
-	return &deadLetters{parked: map[coordinates]struct{}{}, causes: map[string]int64{}}
+	return &deadLetters{all: map[coordinates]struct{}{}, causes: map[string]int64{}}
 }
 
 func (d *deadLetters) add(r *kgo.Record) error {
-	p, errP := strconv.ParseInt(event.Header(r, deadPartition), 10, 32)
-	o, errO := strconv.ParseInt(event.Header(r, deadOffset), 10, 64)
-	c := coordinates{event.Header(r, deadTopic), int32(p), o}
-	cause := event.Header(r, deadCause)
-	if cause == "" {
-		cause = "unknown cause"
-	}
+	l := letter.Parse(r)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.total++
-	d.causes[c.topic+": "+cause]++
-	if errP == nil && errO == nil {
-		d.parked[c] = struct{}{}
-	}
+	d.causes[l.Topic+": "+cmp.Or(l.Cause, "unknown cause")]++
+	d.all[coordinates{l.Topic, l.Partition, l.Offset}] = struct{}{}
 	return nil
 }
 
-// has tells whether the record there was parked. It is not for use while dead
+// has tells whether the record there was given up. It is not for use while dead
 // letters are being read.
 func (d *deadLetters) has(topic string, p pos) bool {
-	_, ok := d.parked[coordinates{topic, p.partition, p.offset}]
+	_, ok := d.all[coordinates{topic, p.partition, p.offset}]
 	return ok
 }

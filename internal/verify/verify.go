@@ -88,7 +88,7 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 }
 
 // follow reads cut after cut until two in a row are equal and no group has
-// anything left to read, or the time is up. The last two cuts tell what moves.
+// anything left to read, or the time is up. What is parked does not keep it. The last two cuts tell what moves.
 func follow(ctx context.Context, cfg Config, cl *kgo.Client) (*world, int64, error) {
 	r, err := newReader(ctx, cl, cfg.Namespace)
 	if err != nil {
@@ -108,8 +108,9 @@ func follow(ctx context.Context, cfg Config, cl *kgo.Client) (*world, int64, err
 			return nil, 0, err
 		}
 		w.settle()
-		w.still = before != nil && c.equal(before) && c.closed() && w.waiting() == 0
-		if before != nil && (w.still || late) {
+		quiet := before != nil && c.equal(before) && c.closed()
+		w.still = quiet && w.waiting() == 0
+		if before != nil && (quiet && w.unread() == 0 || late) {
 			return w, r.records.Load(), nil
 		}
 		cfg.Log.Debug("the log is in motion, reading on", "waiting", w.waiting(), "records", r.records.Load())

@@ -33,6 +33,8 @@ type world struct {
 	invoices []*docs[invoice]
 	vouchers []*docs[schemas.Voucher]
 	dead     *deadLetters
+	calendar []*calendar
+	parked   parked // as of the last cut
 
 	// The last two cuts. What stands at or after the earlier one's ends moves:
 	// the tables, cut before it, may or may not show it.
@@ -60,6 +62,7 @@ func newWorld(ctx context.Context, cfg Config, partitions map[string]int) *world
 	w.invoices = parts(w, topics.Invoices, func(w *world) *docs[invoice] { return newDocs(w, topics.Invoices, newInvoices()) })
 	w.vouchers = parts(w, topics.Vouchers, func(w *world) *docs[schemas.Voucher] { return newDocs(w, topics.Vouchers, newVouchers()) })
 	parts(w, topics.DeadLetter, func(w *world) *deadLetters { return w.dead })
+	w.calendar = parts(w, topics.RetryTable, newCalendar)
 	return w
 }
 
@@ -111,7 +114,7 @@ func (w *world) moving(o *order) bool { return w.moves(topics.OrderTable, o.part
 
 // followed tells whether the voucher processor has seen the order as it is.
 func (w *world) followed(o *order) bool {
-	return o.offset < w.cut.committed[topics.OrderTable][o.partition]
+	return !w.parked.keys["voucher"][o.id] && o.offset < w.cut.committed[topics.OrderTable][o.partition]
 }
 
 // complete tells whether a topic's partition still has its first record.
@@ -126,8 +129,8 @@ func (w *world) noteBeginning(c *Check, topic string) {
 	}
 }
 
-// parkedComplete tells whether no dead letter has been forgotten.
-func (w *world) parkedComplete() bool {
+// deadComplete tells whether no dead letter has been forgotten.
+func (w *world) deadComplete() bool {
 	for p := range w.cut.starts[topics.DeadLetter] {
 		if !w.complete(topics.DeadLetter, p) {
 			return false
@@ -154,8 +157,11 @@ func (w *world) eachOrder(f func(*order)) {
 	}
 }
 
-// waiting counts the records that their group has not committed yet.
-func (w *world) waiting() (n int64) {
+// waiting counts the records that their group has not handled yet.
+func (w *world) waiting() int64 { return w.unread() + int64(len(w.parked.at)) }
+
+// unread counts the records that their group has not committed yet.
+func (w *world) unread() (n int64) {
 	for _, ins := range w.inboxes {
 		for _, in := range ins {
 			n += int64(len(in.late))

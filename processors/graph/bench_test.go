@@ -12,6 +12,7 @@ import (
 
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors/credit"
 	"github.com/orderlog/orderlog/processors/inventory"
@@ -30,25 +31,27 @@ type shop struct {
 	queue []*kgo.Record
 
 	rec  *kgo.Record
-	rows map[string][]byte // of the taker whose turn it is
-	log  string            // its table
+	mine taker // whose turn it is
 }
 
 type taker struct {
 	table  string
 	rows   map[string][]byte
+	notes  map[string][]byte
 	handle func(kgoka.Context)
 }
 
 func (s *shop) Context() context.Context { return s.b.Context() }
 func (s *shop) Group() goka.Group        { return "" }
 func (s *shop) Record() *kgo.Record      { return s.rec }
-func (s *shop) Row() []byte              { return s.rows[string(s.rec.Key)] }
+func (s *shop) Row() []byte              { return s.mine.rows[string(s.rec.Key)] }
+func (s *shop) Note() []byte             { return s.mine.notes[string(s.rec.Key)] }
+func (s *shop) SetNote(note []byte)      { s.mine.notes[string(s.rec.Key)] = note }
 func (s *shop) Fail(err error)           { s.b.Fatal(err) }
 
 func (s *shop) SetRow(row []byte, hs []kgo.RecordHeader) {
-	s.rows[string(s.rec.Key)] = row
-	s.put(s.log, s.rec.Key, row, hs)
+	s.mine.rows[string(s.rec.Key)] = row
+	s.put(s.mine.table, s.rec.Key, row, hs)
 }
 
 func (s *shop) EmitRecord(topic, key string, value []byte, hs []kgo.RecordHeader) {
@@ -57,7 +60,7 @@ func (s *shop) EmitRecord(topic, key string, value []byte, hs []kgo.RecordHeader
 
 func (s *shop) put(topic string, key, value []byte, hs []kgo.RecordHeader) {
 	if topic == topics.DeadLetter {
-		s.b.Fatalf("dead letter: %s", event.Header(&kgo.Record{Headers: hs}, HeaderError))
+		s.b.Fatalf("dead letter: %s", event.Header(&kgo.Record{Headers: hs}, letter.HeaderError))
 	}
 	if len(s.takes[topic]) > 0 {
 		s.queue = append(s.queue, &kgo.Record{Topic: topic, Key: key, Value: value, Headers: slices.Clone(hs)})
@@ -66,10 +69,11 @@ func (s *shop) put(topic string, key, value []byte, hs []kgo.RecordHeader) {
 
 func join[S any](s *shop, p flow.Processor[S], e Env) {
 	h := newHandler(p, e)
-	rows := map[string][]byte{}
+	t := taker{p.Name + "-table", map[string][]byte{}, map[string][]byte{}, nil}
 	for _, name := range p.Inputs {
 		in, _ := topics.Find(name)
-		s.takes[name] = append(s.takes[name], taker{p.Name + "-table", rows, func(c kgoka.Context) { h.handle(c, in) }})
+		t.handle = func(c kgoka.Context) { h.handle(c, in) }
+		s.takes[name] = append(s.takes[name], t)
 	}
 }
 
@@ -78,7 +82,7 @@ func (s *shop) send(r *kgo.Record) {
 	for s.queue = append(s.queue[:0], r); len(s.queue) > 0; s.queue = s.queue[1:] {
 		s.rec = s.queue[0]
 		for _, t := range s.takes[s.rec.Topic] {
-			s.rows, s.log = t.rows, t.table
+			s.mine = t
 			t.handle(s)
 		}
 	}
@@ -123,7 +127,9 @@ func BenchmarkOrder(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		r := orders[i%len(orders)]
-		delete(s.takes[topics.OrderCommands][0].rows, string(r.Key))
+		orders := s.takes[topics.OrderCommands][0]
+		delete(orders.rows, string(r.Key))
+		delete(orders.notes, string(r.Key))
 		s.send(r)
 	}
 	var last schemas.Order

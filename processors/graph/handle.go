@@ -3,9 +3,9 @@ package graph
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,130 +13,114 @@ import (
 
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/kgoka"
-	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
-
-// maxRecord is the largest value, in bytes, from outside that a rule is shown.
-// What rules make of it may be larger.
-const maxRecord = 256 << 10
 
 type handler[S any] struct {
 	env   Env
 	p     flow.Processor[S]
-	table string            // catalogue name of the rule's table
-	zero  []byte            // what a row that is not there would be written as
-	names map[string]string // catalogue topic -> name on the cluster
-	from  string            // ce_source of what it writes
+	table string                  // catalogue name of the rule's table
+	zero  []byte                  // what a row that is not there would be written as
+	names map[string]string       // what it writes: catalogue topic -> name on the cluster
+	reads map[string]topics.Topic // what it reads: name on the cluster -> catalogue
+	from  string                  // ce_source of what it writes
 
-	spare  sync.Pool // of *scratch[S]
-	parked sync.Map  // causes of dead letters that were logged
+	spare  sync.Pool // of *job[S]
+	logged sync.Map  // causes that were logged
 }
 
-// scratch is what is needed while one record is handled, and then again.
-type scratch[S any] struct {
+// job is one record on its way, and room for what it needs. It is used again.
+type job[S any] struct {
+	c    kgoka.Context
+	rec  *kgo.Record    // as it first came
+	past *letter.Letter // what went wrong with it before; nil: nothing
+	back *letter.Letter // past, of what the calendar brings back; nil: it is in no queue
+	in   topics.Topic   // on which it first came
+	m    flow.Message
+
+	was, note note // of its row, as written and as it shall be
 	row, next S
-	headers   []kgo.RecordHeader
-	values    [][]byte
+
+	headers []kgo.RecordHeader
+	values  [][]byte
 }
 
 func newHandler[S any](p flow.Processor[S], env Env) *handler[S] {
-	h := &handler[S]{env: env, p: p, table: p.Name + "-table", names: map[string]string{}, from: event.DefaultSource + "/" + p.Name}
-	h.spare.New = func() any { return new(scratch[S]) }
+	h := &handler[S]{env: env, p: p, table: p.Name + "-table", names: map[string]string{}, reads: map[string]topics.Topic{}, from: event.DefaultSource + "/" + p.Name}
+	if h.env.Now == nil {
+		h.env.Now = time.Now
+	}
+	h.spare.New = func() any { return new(job[S]) }
 	h.zero, _ = env.Serde.Encode(nil, h.table, new(S)) // an error here is every row's error, and reported there
-	for _, t := range append([]string{topics.DeadLetter}, p.Outputs...) {
+	for _, t := range slices.Concat(p.Outputs, []string{topics.Retry, topics.DeadLetter}) {
 		h.names[t] = topics.Prefixed(env.Namespace, t)
+	}
+	for _, t := range p.Inputs {
+		h.reads[topics.Prefixed(env.Namespace, t)], _ = topics.Find(t)
 	}
 	return h
 }
 
-// handle is the life of one record: decode, decide, write.
+// handle is called with what comes by an input.
 func (h *handler[S]) handle(c kgoka.Context, in topics.Topic) {
 	rec := c.Record()
-	if h.p.Skip != nil && h.p.Skip(event.Header(rec, event.Type)) {
+	if h.p.Skip == nil || !h.p.Skip(event.Header(rec, event.Type)) {
+		h.run(c, rec, in, nil)
+	}
+}
+
+// comeBack is called with what the calendar dispatches, and with what a person
+// brings back: it goes the way of the topic on which it first came.
+func (h *handler[S]) comeBack(c kgoka.Context) {
+	l := letter.Parse(c.Record())
+	h.run(c, l.Original(), h.reads[l.Topic], &l)
+}
+
+func (h *handler[S]) run(c kgoka.Context, rec *kgo.Record, in topics.Topic, past *letter.Letter) {
+	j := h.spare.Get().(*job[S])
+	j.c, j.rec, j.in, j.past = c, rec, in, past
+	if past != nil && past.Redriven == "" {
+		j.back = past
+	}
+	h.live(j)
+	j.c, j.rec, j.past, j.back, j.m = nil, nil, nil, nil, flow.Message{}
+	h.spare.Put(j)
+}
+
+// live is the life of one record: wait for its turn, decode, decide, write.
+func (h *handler[S]) live(j *job[S]) {
+	j.m = event.Parse(j.rec)
+	j.m.Topic = j.in.Name
+	if !h.recall(j) || j.back != nil && !h.turn(j) {
 		return
 	}
-	m := event.Parse(rec)
-	m.Topic = in.Name
-	if err := h.body(c, rec, in, &m); err != nil {
-		h.park(c, rec, cause(err), err.Error(), "")
+	if err := h.body(j); err != nil {
+		h.bury(j, h.letter(j).Failed(h.now(), letter.Poison, cause(err), err.Error(), ""))
 		return
 	}
-	sc := h.spare.Get().(*scratch[S])
-	defer h.spare.Put(sc)
-	old := c.Row()
+	if j.back == nil && !h.turn(j) {
+		return
+	}
+	old := j.c.Row()
 	var row S
 	if old != nil {
-		err := h.waiting(c, h.table, func(ctx context.Context) error { return h.env.Serde.DecodeInto(ctx, h.table, old, &sc.row) })
+		err := h.env.Waiting(j.c, h.table, func(ctx context.Context) error { return h.env.Serde.DecodeInto(ctx, h.table, old, &j.row) })
 		if err != nil {
-			c.Fail(fmt.Errorf("row %q of %s: %w", m.Key, h.table, err)) // our own table: not for a dead letter
+			j.c.Fail(fmt.Errorf("row %q of %s: %w", j.m.Key, h.table, err)) // our own table: not for a dead letter
 			return
 		}
-		row = sc.row
+		row = j.row
 	}
-	next, outs, p := h.decide(row, m)
+	next, outs, p := h.decide(row, j.m)
 	if p != nil {
-		h.park(c, rec, "panic", fmt.Sprint(p.value), p.stack)
+		h.fail(j, "panic", fmt.Sprint(p.value), p.stack)
 		return
 	}
-	sc.next = next
-	if err := h.write(c, rec, old, sc, m, outs); err != nil {
-		h.park(c, rec, "unencodable", err.Error(), "")
-	}
-}
-
-// body decodes the value into m.Body and checks that it belongs here.
-func (h *handler[S]) body(c kgoka.Context, rec *kgo.Record, in topics.Topic, m *flow.Message) (err error) {
-	switch {
-	case in.External && len(rec.Value) > maxRecord:
-		return parkErr{"oversized", fmt.Sprintf("value of %d bytes, at most %d are read", len(rec.Value), maxRecord)}
-	case in.External && event.IsJSON(rec):
-		if m.Body, err = schemas.DecodeJSON(m.Type, rec.Value); err == nil {
-			err = schemas.Allowed(in.Name, m.Body)
-		}
-	default:
-		err = h.waiting(c, in.Name, func(ctx context.Context) error {
-			m.Body, err = h.env.Serde.Decode(ctx, in.Name, rec.Value)
-			return err
-		})
-	}
-	if err != nil {
-		return err
-	}
-	if m.Type == "" {
-		m.Type = schemas.TypeOf(m.Body)
-	}
-	if !schemas.Fits(m.Type, m.Body) {
-		return parkErr{"unknown type", fmt.Sprintf("message type %q does not go with a %s", m.Type, schemas.RecordOf(m.Body))}
-	}
-	if key := schemas.KeyOf(m.Body); key != m.Key {
-		return parkErr{"key mismatch", fmt.Sprintf("record key %q, but its body belongs to %q", m.Key, key)}
-	}
-	if n := h.env.Partitions; in.External && n > 0 && kgoka.Partition(m.Key, n) != rec.Partition {
-		// Its row and every answer to it are elsewhere: it would wait for ever.
-		return parkErr{"wrong partition", fmt.Sprintf("murmur2 puts %q on partition %d of %d, its producer did not (librdkafka: partitioner=murmur2_random)",
-			m.Key, kgoka.Partition(m.Key, n), n)}
-	}
-	return nil
-}
-
-// waiting decodes, and waits for a registry that is away: the record is not at
-// fault. It may take longer than a transaction lasts; then the batch is repeated.
-func (h *handler[S]) waiting(c kgoka.Context, topic string, decode func(context.Context) error) error {
-	ctx := c.Context()
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		err := decode(ctx)
-		if !errors.Is(err, schemas.ErrRegistry) {
-			return err
-		}
-		h.env.Log.Warn("schema registry is away, waiting", "group", h.p.Name, "topic", topic, "error", err, "retry_in", wait)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			c.Fail(ctx.Err())
-			return err
-		}
+	j.next = next
+	if err := h.write(j, old, outs); err != nil {
+		h.fail(j, "unencodable", err.Error(), "")
 	}
 }
 
@@ -161,13 +145,13 @@ func (h *handler[S]) decide(row S, m flow.Message) (next S, outs []flow.Message,
 }
 
 // write encodes everything first, so that a record which cannot be written
-// leaves nothing behind but its dead letter.
-func (h *handler[S]) write(c kgoka.Context, rec *kgo.Record, old []byte, sc *scratch[S], m flow.Message, outs []flow.Message) error {
-	row, err := h.env.Serde.Encode(nil, h.table, &sc.next)
+// leaves nothing behind but its note.
+func (h *handler[S]) write(j *job[S], old []byte, outs []flow.Message) error {
+	row, err := h.env.Serde.Encode(nil, h.table, &j.next)
 	if err != nil {
 		return err
 	}
-	sc.values = sc.values[:0]
+	j.values = j.values[:0]
 	for _, o := range outs {
 		var v []byte
 		if _, refusal := o.Body.(*flow.Refusal); !refusal {
@@ -175,29 +159,35 @@ func (h *handler[S]) write(c kgoka.Context, rec *kgo.Record, old []byte, sc *scr
 				return fmt.Errorf("%s for %s: %w", o.Type, o.Topic, err)
 			}
 		}
-		sc.values = append(sc.values, v)
+		j.values = append(j.values, v)
 	}
+	due, err := h.deadline(j)
+	if err != nil {
+		return err
+	}
+	h.leave(j)
 	if old == nil {
 		old = h.zero
 	}
 	if !bytes.Equal(row, old) {
-		rm := flow.Message{ID: flow.NewID("evt", m.At, m.ID, -1), Type: h.p.RowType(sc.next), At: m.At, Correlation: m.Correlation, Causation: m.ID}
-		c.SetRow(row, h.headers(sc, rm))
+		m := flow.Message{ID: flow.NewID("evt", j.m.At, j.m.ID, -1), Type: h.p.RowType(j.next), At: j.m.At, Correlation: j.m.Correlation, Causation: j.m.ID}
+		j.c.SetRow(row, h.headers(j, m))
 	}
 	for i, o := range outs {
 		if r, refusal := o.Body.(*flow.Refusal); refusal {
-			h.park(c, rec, "refused", r.Reason, "")
+			h.deadLetter(j, h.letter(j).Failed(h.now(), letter.Poison, "refused", r.Reason, ""))
 			continue
 		}
-		c.EmitRecord(h.names[o.Topic], o.Key, sc.values[i], h.headers(sc, o))
+		j.c.EmitRecord(h.names[o.Topic], o.Key, j.values[i], h.headers(j, o))
 	}
+	h.enter(j, due)
 	return nil
 }
 
 // headers are good until the next ones. Every header costs each reader an
 // allocation, so records between processors go without the content type: Avro
 // is what a record is unless it says otherwise.
-func (h *handler[S]) headers(sc *scratch[S], m flow.Message) []kgo.RecordHeader {
-	sc.headers = event.Append(sc.headers[:0], h.from, "", m)
-	return sc.headers
+func (h *handler[S]) headers(j *job[S], m flow.Message) []kgo.RecordHeader {
+	j.headers = event.Append(j.headers[:0], h.from, "", m)
+	return j.headers
 }

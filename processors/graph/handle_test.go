@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sr/srfake"
 
 	"github.com/orderlog/orderlog/internal/event"
+	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors/inventory"
 	"github.com/orderlog/orderlog/processors/voucher"
@@ -32,6 +33,7 @@ type fake struct {
 	ctx  context.Context
 	rec  *kgo.Record
 	row  []byte
+	note []byte
 	sent map[string][]*kgo.Record
 }
 
@@ -42,6 +44,8 @@ func (f *fake) Group() goka.Group                       { return "g" }
 func (f *fake) Record() *kgo.Record                     { return f.rec }
 func (f *fake) Row() []byte                             { return f.row }
 func (f *fake) SetRow(row []byte, _ []kgo.RecordHeader) { f.row = row }
+func (f *fake) Note() []byte                            { return f.note }
+func (f *fake) SetNote(note []byte)                     { f.note = note }
 func (f *fake) Fail(err error)                          { panic(failed{err}) }
 func (f *fake) EmitRecord(topic, key string, value []byte, hs []kgo.RecordHeader) {
 	f.sent[topic] = append(f.sent[topic], &kgo.Record{Key: []byte(key), Value: value, Headers: slices.Clone(hs)})
@@ -99,14 +103,14 @@ func TestDeadLetterFits(t *testing.T) {
 		if len(dead) != 1 {
 			t.Fatalf("%d bytes: %d dead letters", n, len(dead))
 		}
-		cut := event.Header(dead[0], HeaderCut)
-		if n < maxParked/2 && (cut != "" || len(dead[0].Value) != n) {
+		cut := event.Header(dead[0], letter.HeaderCut)
+		if n < letter.MaxSize/2 && (cut != "" || len(dead[0].Value) != n) {
 			t.Errorf("%d bytes: cut to %d", n, len(dead[0].Value))
 		}
 		if n > most && cut != fmt.Sprint(n) {
-			t.Errorf("%d bytes: %s says %q", n, HeaderCut, cut)
+			t.Errorf("%d bytes: %s says %q", n, letter.HeaderCut, cut)
 		}
-		if got := len(dead[0].Value) + size(dead[0].Key, dead[0].Headers); got > most {
+		if got := letter.Parse(dead[0]).Size(); got > most {
 			t.Errorf("%d bytes: the dead letter has %d", n, got)
 		}
 	}

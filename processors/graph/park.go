@@ -1,86 +1,152 @@
 package graph
 
 import (
-	"errors"
+	"fmt"
 	"strconv"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/orderlog/orderlog/kgoka"
+	"github.com/orderlog/orderlog/internal/event"
+	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/topics"
 )
 
-// Headers of a record on dead-letter, beside those of the original record.
-// Value and key are the original's, byte for byte, unless HeaderCut says otherwise.
+// Causes of letters about records with which nothing is wrong.
 const (
-	HeaderTopic     = "dl_topic"
-	HeaderPartition = "dl_partition"
-	HeaderOffset    = "dl_offset"
-	HeaderTimestamp = "dl_timestamp" // Unix milliseconds
-	HeaderGroup     = "dl_group"
-	HeaderCause     = "dl_cause" // a short fixed word, for counting
-	HeaderError     = "dl_error"
-	HeaderStack     = "dl_stack"  // of a rule that panicked
-	HeaderOrigin    = "dl_origin" // the original's own origin header
-	HeaderCut       = "dl_cut"    // the original value's length, where only its beginning is kept
+	causeBehind    = "behind"
+	causeCancelled = "cancelled"
 )
 
-// maxParked is how large a dead letter may be, in bytes. A larger one might not
-// be taken by the broker, and its partition would stand still.
-const maxParked = 900_000
+func (h *handler[S]) now() int64 { return h.env.Now().UnixMilli() }
 
-func size(key []byte, hs []kgo.RecordHeader) int {
-	n := len(key)
-	for _, h := range hs {
-		n += len(h.Key) + len(h.Value) + 10
+// recall reads the note of the row.
+func (h *handler[S]) recall(j *job[S]) bool {
+	n, err := parseNote(j.c.Note())
+	if err != nil {
+		j.c.Fail(fmt.Errorf("note of row %q of %s: %w", j.rec.Key, h.table, err)) // our own table
+		return false
 	}
-	return n
+	j.was, j.note = n, n
+	if n.deadline != 0 && event.Header(j.rec, letter.HeaderDue) == strconv.FormatInt(n.deadline, 10) {
+		j.note.deadline = 0 // this is it
+	}
+	return true
 }
 
-// parkErr is why a record goes to dead-letter.
-type parkErr struct{ cause, detail string }
-
-func (e parkErr) Error() string { return e.detail }
-
-func cause(err error) string {
-	var p parkErr
-	if errors.As(err, &p) {
-		return p.cause
+// leave takes the record out of the queue, if it was there, and sees to the note,
+// which is written with the row or beside it.
+func (h *handler[S]) leave(j *job[S]) {
+	if j.back != nil {
+		j.note = j.note.leave(j.back.Seq)
 	}
-	return "undecodable"
+	h.keep(j)
 }
 
-// park writes the record to dead-letter, in the transaction that consumes it.
-func (h *handler[S]) park(c kgoka.Context, rec *kgo.Record, cause, detail, stack string) {
-	hs := make([]kgo.RecordHeader, 0, len(rec.Headers)+9)
-	for _, hd := range rec.Headers {
-		if hd.Key == kgoka.OriginHeader {
-			hd.Key = HeaderOrigin
-		}
-		hs = append(hs, hd)
+func (h *handler[S]) keep(j *job[S]) {
+	if j.note != j.was {
+		j.c.SetNote(j.note.encode())
 	}
-	add := func(k, v string) {
-		if v != "" {
-			hs = append(hs, kgo.RecordHeader{Key: k, Value: []byte(v)})
-		}
-	}
-	add(HeaderTopic, rec.Topic)
-	add(HeaderPartition, strconv.Itoa(int(rec.Partition)))
-	add(HeaderOffset, strconv.FormatInt(rec.Offset, 10))
-	add(HeaderTimestamp, strconv.FormatInt(rec.Timestamp.UnixMilli(), 10))
-	add(HeaderGroup, string(c.Group()))
-	add(HeaderCause, cause)
-	add(HeaderError, detail)
-	add(HeaderStack, stack)
-	value := rec.Value
-	if room := max(0, maxParked-size(rec.Key, hs)); len(value) > room {
-		add(HeaderCut, strconv.Itoa(len(value)))
-		value = value[:room]
-	}
-	c.EmitRecord(h.names[topics.DeadLetter], string(rec.Key), value, hs)
+}
 
-	if _, again := h.parked.LoadOrStore(cause, true); !again {
-		h.env.Log.Warn("record parked in dead-letter; further ones of this cause are not logged",
-			"group", c.Group(), "cause", cause, "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "error", detail)
+func (h *handler[S]) arrival(j *job[S]) arrival {
+	if j.back != nil {
+		return arrival{now: h.now(), back: true, seq: j.back.Seq, cancelled: j.back.Cancel != ""}
+	}
+	return arrival{now: h.now(), overtakes: h.p.Overtakes != nil && h.p.Overtakes(j.m.Type), row: j.c.Row() != nil}
+}
+
+// turn tells whether the rule may be shown the record now; it sees to it otherwise.
+func (h *handler[S]) turn(j *job[S]) bool {
+	if j.back == nil && !j.note.waits() {
+		return true
+	}
+	n, what, at := j.note.arrive(h.arrival(j))
+	if what == decide {
+		j.note = n
+		return true
+	}
+	l := h.letter(j)
+	switch what {
+	case wait:
+		if j.back == nil {
+			l.Class, l.Cause, l.Error = letter.Transient, causeBehind, "an earlier record of its key is parked"
+		}
+		h.park(j, l, n, at)
+		return false
+	case giveUp:
+		j.note = n
+		l.Cause, l.Error = causeCancelled, "what it is about was cancelled while it waited"
+		if l.Cancel != "" {
+			l.Error = l.Cancel
+		}
+		h.bury(j, l)
+	case giveUpAll:
+		j.note = n
+		l.Class, l.Cause, l.Error = letter.Poison, causeCancelled, "what could be cancelled is parked, and will not be tried again"
+		h.bury(j, l)
+	case pass:
+		h.log("a record came back twice", j, l)
+	}
+	return false
+}
+
+// letter is about the record, with what went wrong before.
+func (h *handler[S]) letter(j *job[S]) letter.Letter {
+	l := letter.Of(j.rec)
+	if j.past != nil {
+		l = *j.past
+	}
+	l.Group = h.p.Name
+	return l
+}
+
+// fail parks a record that could not be handled for another attempt, and buries it
+// if there is none.
+func (h *handler[S]) fail(j *job[S], cause, err, stack string) {
+	l := h.letter(j).Failed(h.now(), letter.Transient, cause, err, stack)
+	wait, ok := h.env.Schedule.Next(len(l.Attempts), h.p.Name+"/"+string(l.Key))
+	if !ok {
+		h.bury(j, l)
+		return
+	}
+	n, at := j.note.fail(h.arrival(j), h.now()+wait.Milliseconds())
+	h.park(j, l, n, at)
+}
+
+// park enters the record in the calendar, at a place that the note n knows. What
+// the broker might not take as an entry is buried instead.
+func (h *handler[S]) park(j *job[S], l letter.Letter, n note, at place) {
+	if l.Size() > letter.MaxSize {
+		h.bury(j, l)
+		return
+	}
+	l.Seq, l.Due = at.seq, at.due
+	value, err := h.env.Serde.Encode(nil, topics.Retry, l.Parked(topics.Loop(h.p.Name)))
+	if err != nil {
+		j.c.Fail(err) // our own record
+		return
+	}
+	j.note = n
+	h.keep(j)
+	h.enter(j, entry{h.entryKey(at.due, fmt.Sprintf("%08d", at.seq), l.Key), value})
+	h.log("record parked in the calendar", j, l)
+}
+
+// bury writes the record to dead-letter, in the transaction that consumes it.
+func (h *handler[S]) bury(j *job[S], l letter.Letter) {
+	h.leave(j)
+	h.deadLetter(j, l)
+}
+
+func (h *handler[S]) deadLetter(j *job[S], l letter.Letter) {
+	l.Seq, l.Due = 0, 0
+	l = l.Fit()
+	j.c.EmitRecord(h.names[topics.DeadLetter], string(l.Key), l.Value, l.Headers())
+	h.log("record put into dead-letter", j, l)
+}
+
+// log says so of the first record with that cause.
+func (h *handler[S]) log(what string, j *job[S], l letter.Letter) {
+	if _, again := h.logged.LoadOrStore(what+l.Cause, true); !again {
+		h.env.Log.Warn(what+"; further ones of this cause are not logged", "group", j.c.Group(), "cause", l.Cause,
+			"topic", l.Topic, "partition", l.Partition, "offset", l.Offset, "error", l.Error)
 	}
 }

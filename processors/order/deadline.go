@@ -1,7 +1,6 @@
 package order
 
 import (
-	"strconv"
 	"time"
 
 	"github.com/orderlog/orderlog/internal/flow"
@@ -9,18 +8,18 @@ import (
 	"github.com/orderlog/orderlog/topics"
 )
 
-// How long an order may wait in a state, in event time.
+// How long an order may wait in a state.
 const (
 	PlacedFor   = time.Hour
 	ApprovedFor = time.Hour
 )
 
-// Deadline returns when a waiting order expires (Unix ms) and the message that
-// makes it so. That message names the state and the version that entered it, so
-// it may come late, twice or in vain. It is not ok for an order that waits for
-// nobody, or only for its customer: invoiced, delivered, dead.
-func Deadline(o schemas.Order) (due int64, m flow.Message, ok bool) {
-	var wait time.Duration
+// Deadline returns how long an order may wait as it is, and the message that
+// expires it then; see flow.Processor. That message names the state and the
+// version that entered it, so it may come late, twice or in vain. It is not ok
+// for an order that waits for nobody, or only for its customer: invoiced,
+// delivered, dead.
+func Deadline(o schemas.Order) (wait time.Duration, m flow.Message, ok bool) {
 	switch o.State {
 	case schemas.Placed:
 		wait = PlacedFor
@@ -29,17 +28,17 @@ func Deadline(o schemas.Order) (due int64, m flow.Message, ok bool) {
 	default:
 		return 0, flow.Message{}, false
 	}
-	due = enteredAt(o) + wait.Milliseconds()
-	return due, flow.Message{
-		ID:          flow.NewID("evt", due, o.OrderID+"/expire/"+strconv.FormatInt(o.EnteredBy, 10), 0),
-		Type:        schemas.OrdersOrderExpire,
-		Topic:       topics.OrderReplies,
-		Key:         o.OrderID,
-		At:          due,
-		Correlation: o.OrderID,
-		Body:        &schemas.ExpireOrder{OrderID: o.OrderID, State: o.State, Version: o.EnteredBy},
+	return wait, flow.Message{
+		Type:  schemas.OrdersOrderExpire,
+		Topic: topics.OrderReplies,
+		Key:   o.OrderID,
+		At:    enteredAt(o) + wait.Milliseconds(),
+		Body:  &schemas.ExpireOrder{OrderID: o.OrderID, State: o.State, Version: o.EnteredBy},
 	}, true
 }
+
+// overtakes: a customer who cancels does not wait for what we cannot handle.
+func overtakes(messageType string) bool { return messageType == schemas.OrdersOrderCancel }
 
 func enteredAt(o schemas.Order) int64 {
 	for _, e := range o.Timeline {

@@ -28,6 +28,9 @@ func New(c Config) flow.Processor[schemas.Order] {
 		Outputs: []string{topics.InventoryTasks, topics.CreditTasks, topics.InvoicingTasks},
 		Decide:  c.decide,
 		RowType: rowType,
+
+		Overtakes: overtakes,
+		Deadline:  Deadline,
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/orderlog/orderlog/internal/cli"
 	"github.com/orderlog/orderlog/test/kafka"
+	"github.com/orderlog/orderlog/topics"
 )
 
 // ward is a cluster and who looks at it.
@@ -125,12 +127,13 @@ func (w *ward) create(topic string, nodes ...int32) {
 }
 
 func TestThreeNodes(t *testing.T) {
+	all := len(topics.All()) // beside two of Kafka's own
 	w := newWard(t)
 	w.says("topics plan --partitions 1", 0, "create order-table: 1 partitions, replication 3, cleanup.policy=compact", ", min.insync.replicas=2\n")
 	w.says("topics apply --partitions 1", 0, "done: create order-table")
 	w.says("tail --limit 1", 0) // registers the schemas
 	w.says("doctor", 0, "ok    3 of 3 brokers answer, with the API of Kafka ", "leads, all 3 controllers keep up", "ok    the brokers allow the timeouts",
-		"ok    every partition of 17 topics has all its copies in sync", "ok    15 topics are as the catalogue says, with 1 partitions each",
+		fmt.Sprintf("ok    every partition of %d topics has all its copies in sync", all+2), fmt.Sprintf("ok    %d topics are as the catalogue says, with 1 partitions each", all),
 		"nothing is broken, 1 warning") // nobody runs
 
 	// Drift, and what is done about it.
@@ -169,7 +172,7 @@ func TestThreeNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.says("topics apply", 0, "done: create vouchers: 1 partitions, replication 3", "done: alter credit-table: min.insync.replicas 3 -> 2")
-	w.says("doctor", 0, "3 of 3 brokers answer", "all 3 controllers keep up", "every partition of 17 topics has all its copies in sync", "15 topics are as the catalogue says")
+	w.says("doctor", 0, "3 of 3 brokers answer", "all 3 controllers keep up", fmt.Sprintf("every partition of %d topics has all its copies in sync", all+2), fmt.Sprintf("%d topics are as the catalogue says", all))
 }
 
 // Kafka without TLS and SASL, spoken to as if it had them.

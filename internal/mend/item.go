@@ -1,0 +1,163 @@
+package mend
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/schemas"
+	"github.com/orderlog/orderlog/topics"
+)
+
+// Item is what failed: an entry of the calendar or a dead letter.
+type Item struct {
+	ID        string // "<partition>/<offset>" of its record
+	Topic     string // of its record, in the catalogue: retry-table or dead-letter
+	Partition int32
+	Offset    int64
+	At        int64  // timestamp of its record, Unix ms
+	Entry     string // key of its record, of an entry
+	To        string // catalogue topic that an entry goes to when it is due
+	Letter    letter.Letter
+	Done      *schemas.Audited // what a person did about a dead letter; nil: it is open
+
+	was []byte // value of a letter before it was edited; nil: it was not
+}
+
+// Target is how the audit names the record: with its timestamp, for a topic that
+// is made anew has the same offsets.
+func (it Item) Target() string {
+	return fmt.Sprintf("%s/%d/%d@%d", it.Topic, it.Partition, it.Offset, it.At)
+}
+
+// Deadline tells that nothing has failed yet.
+func (it Item) Deadline() bool { return it.Topic == topics.RetryTable && it.Letter.Topic == "" }
+
+// Kind is what went wrong, without what differs from one record to the next.
+type Kind struct{ Group, Cause, Error string }
+
+func (it Item) Kind() Kind { return Kind{it.Letter.Group, it.Letter.Cause, Normal(it.Letter.Error)} }
+
+// queue is what entries of the calendar wait in, one behind the other.
+type queue struct {
+	partition  int32
+	group, key string
+}
+
+func (it Item) queue() queue { return queue{it.Partition, it.Letter.Group, string(it.Letter.Key)} }
+
+// Filter chooses items; what is empty does not matter.
+type Filter struct {
+	IDs       []string
+	Key       string // of the row
+	Group     string
+	Cause     string
+	Error     string // a part of the error, or of its Normal
+	DueBefore int64  // Unix ms, of entries
+	Since     int64  // Unix ms: dead letters of then and later
+}
+
+// All tells that it chooses everything.
+func (f Filter) All() bool {
+	return len(f.IDs) == 0 && f.Key+f.Group+f.Cause+f.Error == "" && f.DueBefore == 0 && f.Since == 0
+}
+
+func (f Filter) fits(it Item) bool {
+	l := it.Letter
+	switch {
+	case len(f.IDs) > 0 && !slices.Contains(f.IDs, it.ID),
+		f.Key != "" && f.Key != string(l.Key),
+		f.Group != "" && f.Group != l.Group,
+		f.Cause != "" && f.Cause != l.Cause,
+		f.Error != "" && !strings.Contains(l.Error, f.Error) && !strings.Contains(Normal(l.Error), f.Error),
+		f.DueBefore != 0 && l.Due >= f.DueBefore,
+		f.Since != 0 && it.At < f.Since:
+		return false
+	}
+	return !it.Deadline() || f.Cause != "" || len(f.IDs) > 0 // every order that waits has one
+}
+
+// Select returns the items that fit, in their order.
+func (f Filter) Select(items []Item) []Item {
+	return slices.DeleteFunc(slices.Clone(items), func(it Item) bool { return !f.fits(it) })
+}
+
+// Missing are the IDs that none of the items has.
+func (f Filter) Missing(items []Item) []string {
+	return slices.DeleteFunc(slices.Clone(f.IDs), func(id string) bool {
+		return slices.ContainsFunc(items, func(it Item) bool { return it.ID == id })
+	})
+}
+
+// Queues adds to some entries of the calendar what waits in the same queues: it
+// comes in order, so one alone cannot come before its turn.
+func Queues(some, all []Item) []Item {
+	wanted := map[queue]bool{}
+	chosen := map[string]bool{}
+	for _, it := range some {
+		wanted[it.queue()] = !it.Deadline() || wanted[it.queue()]
+		chosen[it.ID] = true
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(it Item) bool { return !chosen[it.ID] && (it.Deadline() || !wanted[it.queue()]) })
+}
+
+// Sum is how many items are of one kind.
+type Sum struct {
+	Kind
+	Count       int
+	First, Last int64  // Unix ms
+	Example     string // ID of the last one
+}
+
+// Sums counts items by kind, the largest number first.
+func Sums(items []Item) []Sum {
+	at := map[Kind]int{}
+	var sums []Sum
+	for _, it := range items {
+		k := it.Kind()
+		i, ok := at[k]
+		if !ok {
+			i = len(sums)
+			at[k] = i
+			sums = append(sums, Sum{Kind: k, First: it.At})
+		}
+		s := &sums[i]
+		s.Count++
+		s.First = min(s.First, it.At)
+		if it.At >= s.Last {
+			s.Last, s.Example = it.At, it.ID
+		}
+	}
+	slices.SortStableFunc(sums, func(a, b Sum) int { return cmp.Compare(b.Count, a.Count) })
+	return sums
+}
+
+// varying is what differs between errors of one kind, and what stands for it.
+var varying = []struct {
+	is    *regexp.Regexp
+	shown string
+}{
+	{regexp.MustCompile(`"(?:[^"\\]|\\.)*"`), `"…"`},
+	{regexp.MustCompile(`\b(ord|cus|sku|inv|vch|evt|eff)_[\w.-]*[\w]`), `${1}_…`},
+	{regexp.MustCompile(`\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b`), `N`},
+	{regexp.MustCompile(`\b(?:0x[0-9a-fA-F]+|[0-9a-fA-F]{8,})\b`), `N`},
+	{regexp.MustCompile(`[0-9]+(?:[.:,][0-9]+)*`), `N`},
+	{regexp.MustCompile(`\s+`), ` `},
+}
+
+// Normal is the first line of an error without quoted texts, IDs and numbers, so
+// that errors of one kind are equal.
+func Normal(err string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(err), "\n")
+	for _, v := range varying {
+		line = v.is.ReplaceAllString(line, v.shown)
+	}
+	const most = 200
+	if r := []rune(line); len(r) > most {
+		line = string(r[:most]) + "…"
+	}
+	return strings.TrimSpace(line)
+}

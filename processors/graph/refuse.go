@@ -1,0 +1,18 @@
+package graph
+
+import (
+	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/kgoka"
+	"github.com/orderlog/orderlog/topics"
+)
+
+// Refuse writes the input of a group that is not made of a rule to dead-letter: it
+// cannot be acted on, ever.
+func (e Env) Refuse(c kgoka.Context, group, cause, detail string) {
+	rec := c.Record()
+	l := letter.Of(rec)
+	l.Group = group
+	l = l.Failed(l.Timestamp, letter.Poison, cause, detail, "").Fit()
+	c.EmitRecord(topics.Prefixed(e.Namespace, topics.DeadLetter), string(l.Key), l.Value, l.Headers())
+	e.Log.Warn("record put into dead-letter", "group", group, "cause", cause, "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "error", detail)
+}
