@@ -25,7 +25,8 @@ func BenchmarkStores(b *testing.B) {
 	}
 }
 
-// benchStore reads one absent key, and others that are there, in every absent operations.
+// benchStore overwrites rows, any of them; with every above 1, one operation of so
+// many reads an absent key instead.
 func benchStore(b *testing.B, kind string, keys, every int) {
 	var sh shelf
 	if kind == "pebble" {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -20,11 +19,12 @@ type clients struct {
 	prods  [2]*producer
 	turn   int
 	cl     *kgo.Client
-	next   chan *session // the last assignment, until the loop takes it
-	cur    *session      // owned by the client's callbacks, as is joined
-	joined *kgo.Client   // cl, which a callback may come too early to see
-	tries  int           // aborts since the last commit
-	stuck  chan error    // an error of the group that joining again does not mend
+	next   chan *session      // the last assignment, until the loop takes it
+	cur    *session           // owned by the client's callbacks, as are joined and mine
+	joined *kgo.Client        // cl, which a callback may come too early to see
+	mine   map[string][]int32 // what is assigned
+	tries  int                // aborts since the last commit
+	stuck  chan error         // an error of the group that joining again does not mend
 }
 
 // doubt marks an error after which it is not known what the broker holds, or
@@ -175,7 +175,7 @@ func (c *clients) close() {
 // recovery of a table and the first record.
 
 func (c *clients) assigned(_ context.Context, cl *kgo.Client, m map[string][]int32) {
-	c.joined = cl
+	c.joined, c.mine = cl, m
 	for _, nums := range m {
 		if len(nums) > 0 {
 			c.settle(c.ctx, m)
@@ -187,15 +187,20 @@ func (c *clients) assigned(_ context.Context, cl *kgo.Client, m map[string][]int
 
 // fetched says where to consume from. The client gets offsets without epochs, which
 // positions has looked at: what it must look up itself, it adds to its fetches one
-// long poll later.
+// long poll later. A partition that a broker which has just come back does not know is
+// one that the client would go without, silently, until the next rebalance: joining
+// again asks anew.
 func (c *clients) fetched(ctx context.Context, offs map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
-	assign := map[string][]int32{}
-	for topic, parts := range offs {
-		assign[topic] = slices.Collect(maps.Keys(parts))
+	for topic, nums := range c.mine {
+		for _, num := range nums {
+			if _, ok := offs[topic][num]; !ok {
+				return nil, fmt.Errorf("committed offset of %s/%d: %w", topic, num, kerr.UnknownTopicOrPartition)
+			}
+		}
 	}
 	var at offsets
 	err := retry(ctx, func(ctx context.Context) (err error) {
-		at, err = c.positions(ctx, assign)
+		at, err = c.positions(ctx, c.mine)
 		return err
 	})
 	if err != nil {

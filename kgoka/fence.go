@@ -118,18 +118,8 @@ func (m *membership) settle(ctx context.Context, assign map[string][]int32) {
 // pending says whether a transaction that is not complete holds offsets of these
 // partitions. Errors are left to the client, which asks next.
 func (m *membership) pending(ctx context.Context, assign map[string][]int32) bool {
-	offs, err := kadm.NewClient(m.p.adm).FetchOffsets(kadm.RequireStable(ctx), m.p.group)
-	if err != nil {
-		m.relocate(ctx)
-	}
-	for topic, nums := range assign {
-		for _, num := range nums {
-			if o, _ := offs.Lookup(topic, num); errors.Is(o.Err, kerr.UnstableOffsetCommit) {
-				return true
-			}
-		}
-	}
-	return false
+	_, err := m.commits(ctx, assign)
+	return errors.Is(err, kerr.UnstableOffsetCommit)
 }
 
 // fencing looks for the dead until stop is called: a zombie may still begin a

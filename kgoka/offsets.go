@@ -1,6 +1,7 @@
 package kgoka
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -138,9 +139,8 @@ func (m *membership) positions(ctx context.Context, assign map[string][]int32) (
 func (m *membership) extents(ctx context.Context, assign map[string][]int32) (map[string]map[int32]*extent, error) {
 	adm := kadm.NewClient(m.p.adm)
 	topics := slices.Sorted(maps.Keys(assign))
-	commits, err := adm.FetchOffsets(kadm.RequireStable(ctx), m.p.group)
+	commits, err := m.commits(ctx, assign)
 	if err != nil {
-		m.relocate(ctx)
 		return nil, err
 	}
 	starts, err := adm.ListStartOffsets(ctx, topics...)
@@ -160,18 +160,59 @@ func (m *membership) extents(ctx context.Context, assign map[string][]int32) (ma
 			if !ok1 || !ok2 {
 				return nil, kerr.UnknownTopicOrPartition
 			}
-			c, ok := commits.Lookup(topic, num)
-			if err := errors.Join(start.Err, end.Err, c.Err); err != nil {
+			if err := errors.Join(start.Err, end.Err); err != nil {
 				return nil, fmt.Errorf("offsets of %s/%d: %w", topic, num, err)
 			}
 			x := &extent{id: m.ids[topic], table: m.ids[m.p.tableTopic], start: start.Offset, end: end.Offset, commit: -1, epoch: -1, epochEnd: -1}
-			if ok && c.At >= 0 {
-				x.commit, x.epoch, x.meta = c.At, c.LeaderEpoch, c.Metadata
+			c, ok := commits[place{topic, num}]
+			if !ok {
+				return nil, fmt.Errorf("committed offset of %s/%d: %w", topic, num, kerr.UnknownTopicOrPartition)
+			}
+			if c.Offset >= 0 {
+				x.commit, x.epoch = c.Offset, c.LeaderEpoch
+				if c.Metadata != nil {
+					x.meta = *c.Metadata
+				}
 			}
 			xs[topic][num] = x
 		}
 	}
 	return xs, nil
+}
+
+// commits returns what the group has committed of these partitions. They are asked
+// for one by one: of an answer that is about all, a broker that has just come back
+// may leave out what it does not know yet, which would look like no commit.
+func (m *membership) commits(ctx context.Context, assign map[string][]int32) (map[place]kmsg.OffsetFetchResponseGroupTopicPartition, error) {
+	g := kmsg.NewOffsetFetchRequestGroup()
+	g.Group = m.p.group
+	for topic, nums := range assign {
+		t := kmsg.NewOffsetFetchRequestGroupTopic()
+		t.Topic, t.TopicID, t.Partitions = topic, m.ids[topic], nums
+		g.Topics = append(g.Topics, t)
+	}
+	req := kmsg.NewPtrOffsetFetchRequest()
+	req.Groups, req.RequireStable = []kmsg.OffsetFetchRequestGroup{g}, true
+	resp, err := req.RequestWith(ctx, m.p.adm)
+	if err == nil && len(resp.Groups) == 1 {
+		err = kerr.ErrorForCode(resp.Groups[0].ErrorCode)
+	}
+	if err != nil {
+		m.relocate(ctx)
+		return nil, fmt.Errorf("committed offsets: %w", err)
+	}
+	commits := map[place]kmsg.OffsetFetchResponseGroupTopicPartition{}
+	for _, g := range resp.Groups {
+		for _, t := range g.Topics {
+			for _, p := range t.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					return nil, fmt.Errorf("committed offset of %s/%d: %w", cmp.Or(t.Topic, topicIDString(t.TopicID)), p.Partition, err)
+				}
+				commits[place{t.Topic, p.Partition}] = p
+			}
+		}
+	}
+	return commits, nil
 }
 
 // epochEnds asks where the logs of the commits' leader epochs end.

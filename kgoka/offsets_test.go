@@ -336,6 +336,76 @@ func TestOutOfRangeWhileTheCoordinatorFails(t *testing.T) {
 	b.checkOnce(200, 1, "out", "a-table")
 }
 
+// TestCommitsLeftOut: a broker that leaves partitions out of its answer has not said
+// that nothing is committed.
+func TestCommitsLeftOut(t *testing.T) {
+	b := newBed(t, "in", "out", "a-table")
+	p := start(t, b.config("a-1"), counting("a", "in", "out")).waitReady()
+	b.feed("in", 0, 100, 1)
+	b.caughtUp("a", "in")
+	p.mustEnd()
+	asked := 0
+	b.fake(t).ControlKey(kmsg.OffsetFetch.Int16(), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		if asked++; asked <= 2 { // to wait for stable ones, and by the client itself
+			return nil, nil, false
+		}
+		resp := kreq.ResponseKind().(*kmsg.OffsetFetchResponse)
+		for _, of := range kreq.(*kmsg.OffsetFetchRequest).Groups {
+			g := kmsg.NewOffsetFetchResponseGroup()
+			g.Group = of.Group
+			resp.Groups = append(resp.Groups, g)
+		}
+		return resp, nil, true
+	})
+	p = start(t, b.config("a-1"), counting("a", "in", "out")).waitReady()
+	b.feed("in", 100, 100, 1)
+	b.caughtUp("a", "in")
+	p.mustEnd()
+	if n := b.logs.count("offsets are gone"); n != 0 || p.Stats().Skipped != 0 {
+		t.Errorf("said %d times, %d skipped", n, p.Stats().Skipped)
+	}
+	b.checkOnce(200, 1, "out", "a-table")
+}
+
+// TestPartitionNotKnownYet: a broker that has just come back may not know a topic; the
+// client would go without its partitions.
+func TestPartitionNotKnownYet(t *testing.T) {
+	b := newBed(t, "in", "out", "a-table")
+	unknown := 4 // answers after which the client gives partitions up
+	b.fake(t).ControlKey(kmsg.OffsetFetch.Int16(), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		resp, own := kreq.ResponseKind().(*kmsg.OffsetFetchResponse), false
+		for _, of := range kreq.(*kmsg.OffsetFetchRequest).Groups {
+			own = own || of.MemberID != nil
+			g := kmsg.NewOffsetFetchResponseGroup()
+			g.Group = of.Group
+			for _, asked := range of.Topics {
+				topic := kmsg.NewOffsetFetchResponseGroupTopic()
+				topic.Topic, topic.TopicID = asked.Topic, asked.TopicID
+				for _, num := range asked.Partitions {
+					p := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+					p.Partition, p.ErrorCode = num, kerr.UnknownTopicID.Code
+					topic.Partitions = append(topic.Partitions, p)
+				}
+				g.Topics = append(g.Topics, topic)
+			}
+			resp.Groups = append(resp.Groups, g)
+		}
+		if b.fake(t).KeepControl(); !own || unknown == 0 { // not the processor's own question
+			return nil, nil, false
+		}
+		unknown--
+		return resp, nil, true
+	})
+	p := start(t, b.config("a-1"), counting("a", "in", "out")).waitReady()
+	b.feed("in", 0, 100, 1)
+	b.caughtUp("a", "in")
+	p.mustEnd()
+	if unknown > 0 {
+		t.Fatalf("the client was not told %d times", unknown)
+	}
+	b.checkOnce(100, 1, "out", "a-table")
+}
+
 // TestVisitKeepsTheEpoch: a visit commits the group's offsets once more as they
 // are, with the leader epoch that tells of a log that was cut.
 func TestVisitKeepsTheEpoch(t *testing.T) {

@@ -11,11 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/calendar"
 	"github.com/orderlog/orderlog/internal/client"
+	"github.com/orderlog/orderlog/internal/group"
 	"github.com/orderlog/orderlog/processors"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -116,9 +116,9 @@ func (s *session) lagOf(ctx context.Context, adm *kadm.Client, groups []string, 
 	log := ends{adm: adm, byTopic: map[string]bounds{}}
 	lags := []groupLag{}
 	for _, g := range groups {
-		committed, err := adm.FetchOffsets(ctx, g)
-		if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // nobody ever ran it
-			return nil, fmt.Errorf("offsets of group %q: %w", g, err)
+		committed, err := group.Offsets(ctx, adm, g) // none if nobody ever ran it
+		if err != nil {
+			return nil, err
 		}
 		names := slices.Concat(wanted[g], sorted(committed))
 		slices.Sort(names)

@@ -2,20 +2,19 @@ package client
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderlog/orderlog/internal/group"
 )
 
 // Committed returns the offsets that a group has committed, by topic and partition:
 // none where nobody ever ran it.
-func Committed(ctx context.Context, adm *kadm.Client, group string) (map[string]map[int32]int64, error) {
-	rs, err := adm.FetchOffsets(ctx, group)
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return nil, fmt.Errorf("offsets of group %q: %w", group, err)
+func Committed(ctx context.Context, adm *kadm.Client, name string) (map[string]map[int32]int64, error) {
+	rs, err := group.Offsets(ctx, adm, name)
+	if err != nil {
+		return nil, err
 	}
 	at := map[string]map[int32]int64{}
 	for topic, ps := range rs {
@@ -31,14 +30,14 @@ func Committed(ctx context.Context, adm *kadm.Client, group string) (map[string]
 // committed offsets for and those also named: what is between its offsets, or
 // the log's start, and the read_committed ends; transaction markers and aborted
 // records not counted. It reads them.
-func Unread(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, group string, also ...string) (n int64, err error) {
-	err = eachUnread(ctx, opts, adm, group, also, func() bool { n++; return true })
+func Unread(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, name string, also ...string) (n int64, err error) {
+	err = eachUnread(ctx, opts, adm, name, also, func() bool { n++; return true })
 	return n, err
 }
 
 // eachUnread calls more for each such record until it answers false.
-func eachUnread(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, group string, also []string, more func() bool) error {
-	at, err := Committed(ctx, adm, group)
+func eachUnread(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, name string, also []string, more func() bool) error {
+	at, err := Committed(ctx, adm, name)
 	if err != nil {
 		return err
 	}

@@ -2,15 +2,14 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/orderlog/orderlog/internal/group"
 	"github.com/orderlog/orderlog/topics"
 )
 
@@ -169,9 +168,9 @@ func (r *reader) commits(ctx context.Context, c *cut) error {
 		if _, ok := groups[g]; ok {
 			continue
 		}
-		rs, err := r.adm.FetchOffsets(ctx, topics.Prefixed(r.namespace, g))
-		if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-			return fmt.Errorf("offsets of group %q: %w", g, err)
+		rs, err := group.Offsets(ctx, r.adm, topics.Prefixed(r.namespace, g))
+		if err != nil {
+			return err
 		}
 		groups[g] = rs
 	}

@@ -26,7 +26,7 @@ func (l ledger) total() (n int) {
 type audit struct {
 	counts   map[string]int // by kind of finding
 	examples []string
-	repeated int // records that the broker shows twice: with the origin of one before
+	repeated int // records that the broker shows twice: with origin and producer of one before
 }
 
 func (a *audit) find(kind, format string, args ...any) {
@@ -52,9 +52,10 @@ type history struct {
 	origins map[string]bool
 }
 
-// again says whether a record with that origin has been seen, and notes it.
+// again says whether a record with that origin, of that producer in that epoch, which
+// is another one in each transaction, has been seen, and notes it.
 func (h *history) again(r *kgo.Record) bool {
-	origin := header(r, kgoka.OriginHeader)
+	origin := fmt.Sprint(header(r, kgoka.OriginHeader), r.ProducerID, r.ProducerEpoch)
 	if h.origins == nil {
 		h.origins = map[string]bool{}
 	}

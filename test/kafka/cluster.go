@@ -233,7 +233,7 @@ func (c *Cluster) StartNode(ctx context.Context, i int) error {
 	if c.nodes[i].running() {
 		return fmt.Errorf("node %d runs", i)
 	}
-	if len(c.nodes) > 1 {
+	if c.living()*2 > len(c.nodes) { // a majority, which can give it up
 		if err := c.ready(ctx); err != nil {
 			return err
 		}
@@ -242,6 +242,15 @@ func (c *Cluster) StartNode(ctx context.Context, i int) error {
 		return err
 	}
 	return c.ready(ctx)
+}
+
+func (c *Cluster) living() (n int) {
+	for _, node := range c.nodes {
+		if node.running() {
+			n++
+		}
+	}
+	return n
 }
 
 // Command is one of Kafka's classes, for the caller to run.
@@ -315,12 +324,7 @@ func (c *Cluster) ready(ctx context.Context) error {
 }
 
 func (c *Cluster) look(ctx context.Context, cl *kgo.Client) error {
-	living := 0
-	for _, n := range c.nodes {
-		if n.running() {
-			living++
-		}
-	}
+	living := c.living()
 	for i, seed := range cl.SeedBrokers() {
 		if !c.nodes[i].running() {
 			continue
