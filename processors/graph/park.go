@@ -112,9 +112,10 @@ func (h *handler[S]) fail(j *job[S], cause, err, stack string) {
 }
 
 // park enters the record in the calendar, at a place that the note n knows. What
-// the broker might not take as an entry is buried instead.
+// the broker might not take as an entry is buried instead; what was an entry before
+// is not, until it is its turn, for others would wait for its place.
 func (h *handler[S]) park(j *job[S], l letter.Letter, n note, at place) {
-	if l.Size() > letter.MaxSize {
+	if l.Size() > letter.MaxSize && (j.back == nil || at.seq == n.first) {
 		h.bury(j, l)
 		return
 	}

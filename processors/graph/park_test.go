@@ -339,6 +339,21 @@ func TestTooLargeToPark(t *testing.T) {
 	s.decides(schemas.OrderDelivered + " ord_1")
 }
 
+// One that was just small enough has grown by what the calendar adds when it comes
+// back: it keeps its place, for which others wait.
+func TestTooLargeBeforeItsTurn(t *testing.T) {
+	s := onStage(t, inventory.New())
+	s.faulty["sku_1"] = 2
+	for range 3 {
+		s.receive("sku_1")
+	}
+	s.calendar[s.due()[1]].Cancel = strings.Repeat("x", letter.MaxSize)
+	s.pass(time.Hour)
+	s.decides(receives+"sku_1", receives+"sku_1")
+	s.parks()
+	s.buries("inventory-commands 2 cancelled")
+}
+
 func TestDeadline(t *testing.T) {
 	const hour = time.Hour
 	silent := "expired: unanswered: inventory line 1 sku_1, unanswered: credit cus_1"
