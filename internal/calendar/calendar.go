@@ -32,6 +32,10 @@ const Name = "retry"
 // due is the name of the visitor.
 const due = "due"
 
+// maxCommand is the largest command, in bytes, that is obeyed: what it says is
+// added to an entry, which the broker must still take.
+const maxCommand = 16 << 10
+
 // Calendar is the group's graph and its driver, in one process.
 type Calendar struct {
 	env     graph.Env
@@ -140,6 +144,10 @@ func (c *Calendar) dispatch(ctx kgoka.Context, p *schemas.Parked) {
 // command obeys a person. What is not there any more, or not yet, cannot be helped.
 func (c *Calendar) command(ctx kgoka.Context) {
 	rec := ctx.Record()
+	if len(rec.Value) > maxCommand {
+		c.refuse(ctx, "oversized", fmt.Sprintf("value of %d bytes, at most %d are read", len(rec.Value), maxCommand))
+		return
+	}
 	kind := event.Header(rec, event.Type)
 	cmd, err := c.parse(ctx, kind)
 	_, id, timed := retry.ParseKey(ctx.Key())

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -263,6 +264,7 @@ func TestRefused(t *testing.T) {
 		in(topics.RetryCommands, good.key, command, "retries.entry.forget")
 		in(topics.RetryCommands, good.key, pause, schemas.RetriesPause)
 		w.everywhere(schemas.RetriesPause, "credit", "")
+		w.command(0, schemas.RetriesCancel, &schemas.RetryCommand{Entry: good.key, Who: "ann", Reason: strings.Repeat("x", maxCommand)})
 		w.command(0, schemas.RetriesCancel, &schemas.RetryCommand{Entry: retry.PauseKey("credit", ""), Who: "ann"})
 		time.Sleep(2 * time.Minute)
 		got := map[string]int{}
@@ -274,7 +276,7 @@ func TestRefused(t *testing.T) {
 			}
 		}
 		want := map[string]int{"retry: undecodable": 2, "retry: key mismatch": 1, "retry: unknown target": 1,
-			"retry-commands: undecodable": 1, "retry-commands: key mismatch": 3, "retry-commands: unknown type": 1}
+			"retry-commands: undecodable": 1, "retry-commands: key mismatch": 3, "retry-commands: unknown type": 1, "retry-commands: oversized": 1}
 		if !maps.Equal(got, want) {
 			t.Errorf("dead letters %v, want %v", got, want)
 		}
