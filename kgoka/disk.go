@@ -298,14 +298,20 @@ func (f *file) Finish() error {
 func (f *file) Abort() { _ = f.File.Close() }
 
 // keys returns the filter of the keys: the one that was kept at the last close,
-// or, after a crash, one made from all keys.
+// or one made from all keys: after a crash, or if so little is left of what it knows
+// that most rows must have been deleted since.
 func (s *diskStore) keys() (*filter, error) {
 	kept, err := s.d.get(prefix(aboutKeys, s.place))
 	if err != nil {
 		return nil, err
 	}
+	left, err := s.d.db.EstimateDiskUsage(s.prefix, upper(s.prefix))
+	if err != nil {
+		return nil, s.d.check(err)
+	}
+	const least = 4 // bytes of rows for each of the filter, which takes little more than one for a row
 	if len(kept) > 8 && int64(binary.BigEndian.Uint64(kept)) == s.last {
-		if f := decodeFilter(kept[8:]); f != nil {
+		if f := decodeFilter(kept[8:]); f != nil && (len(*f.layers.Load()) == 1 || left >= least*uint64(len(kept))) {
 			return f, nil
 		}
 	}

@@ -213,3 +213,41 @@ func TestWhatACrashLeaves(t *testing.T) {
 		}
 	}
 }
+
+// The keys of deleted rows do not stay in memory for good, of a table whose keys are
+// always new ones.
+func TestFilterForgetsWhatIsGone(t *testing.T) {
+	dir := t.TempDir()
+	reopened := func(keep int) int {
+		t.Helper()
+		d := must(openDisk(dir, "x", nil))(t)
+		defer func() {
+			if err := d.close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		tb := must((&shelf{disk: d}).load(place{"t", 0}))(t)
+		layers := len(*tb.known.Load().layers.Load())
+		key := func(i int) string { return fmt.Sprintf("%013d.key", i) }
+		for i := range 4 * filterFirst {
+			tb.set(key(i), row{val: []byte("a value of some length, as rows have")})
+		}
+		if err := errors.Join(tb.commit(tb.at+1), tb.flush()); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 4*filterFirst - keep {
+			tb.set(key(i), row{})
+		}
+		if err := errors.Join(tb.commit(tb.at+1), tb.close()); err != nil {
+			t.Fatal(err)
+		}
+		return layers
+	}
+	reopened(4 * filterFirst)
+	if n := reopened(10); n < 3 {
+		t.Errorf("a full table's filter has %d layers: it was not kept", n)
+	}
+	if n := reopened(0); n != 1 {
+		t.Errorf("the filter of ten rows has %d layers", n)
+	}
+}
