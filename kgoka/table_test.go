@@ -217,6 +217,7 @@ func TestWhatACrashLeaves(t *testing.T) {
 // The keys of deleted rows do not stay in memory for good, of a table whose keys are
 // always new ones.
 func TestFilterForgetsWhatIsGone(t *testing.T) {
+	const many = 2 * filterFirst
 	dir := t.TempDir()
 	reopened := func(keep int) int {
 		t.Helper()
@@ -229,13 +230,13 @@ func TestFilterForgetsWhatIsGone(t *testing.T) {
 		tb := must((&shelf{disk: d}).load(place{"t", 0}))(t)
 		layers := len(*tb.known.Load().layers.Load())
 		key := func(i int) string { return fmt.Sprintf("%013d.key", i) }
-		for i := range 4 * filterFirst {
+		for i := range many {
 			tb.set(key(i), row{val: []byte("a value of some length, as rows have")})
 		}
 		if err := errors.Join(tb.commit(tb.at+1), tb.flush()); err != nil {
 			t.Fatal(err)
 		}
-		for i := range 4*filterFirst - keep {
+		for i := range many - keep {
 			tb.set(key(i), row{})
 		}
 		if err := errors.Join(tb.commit(tb.at+1), tb.close()); err != nil {
@@ -243,8 +244,8 @@ func TestFilterForgetsWhatIsGone(t *testing.T) {
 		}
 		return layers
 	}
-	reopened(4 * filterFirst)
-	if n := reopened(10); n < 3 {
+	reopened(many)
+	if n := reopened(10); n < 2 {
 		t.Errorf("a full table's filter has %d layers: it was not kept", n)
 	}
 	if n := reopened(0); n != 1 {
