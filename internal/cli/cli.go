@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
 	"runtime"
 	"time"
@@ -37,6 +38,7 @@ type Env struct {
 	Getenv    func(string) string
 	Dir       string // where relative paths start, "" for the working folder
 	ConfigDir string // where the user's settings are kept, "" if nowhere
+	User      string // who types, as the operating system says; "" if it does not
 	Now       func() time.Time
 	Rand      io.Reader
 
@@ -53,6 +55,7 @@ func OS() Env {
 		StderrTerminal: cwriter.IsTerminal(int(os.Stderr.Fd())),
 		Getenv:         os.Getenv,
 		ConfigDir:      configDir(),
+		User:           userName(),
 		Now:            time.Now,
 		Rand:           rand.Reader,
 	}
@@ -76,6 +79,14 @@ func configDir() string {
 		return ""
 	}
 	return dir
+}
+
+func userName() string {
+	u, err := user.Current()
+	if err != nil {
+		return os.Getenv("USER")
+	}
+	return u.Username
 }
 
 // Main runs one command line and returns its exit code: 0 done, 1 failed,

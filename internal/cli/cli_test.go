@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -25,6 +26,7 @@ import (
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/processors/retry"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -38,6 +40,9 @@ import (
 //	raw TOPIC KEY FILE [TYPE]  writes a file, or hex:..., as a record; - is a tombstone
 //	plain TOPIC KEY FILE TYPE  writes a file as a plain JSON command
 //	dead FILE TOPIC PARTITION OFFSET CAUSE ERROR  writes a file as a dead letter of that position
+//	letter GROUP KEY CAUSE ERROR [FILE]  writes a placement, or a file, as a dead letter of that group
+//	parked KEY DUE CAUSE GROUP [SEQ]  writes an entry to the calendar's table
+//	paused GROUP CAUSE         writes a pause there
 //	topic NAME PARTITIONS [SETTING=VALUE]...  makes a topic
 //	commit GROUP TOPIC OFFSET  commits that offset on every partition
 func TestScripts(t *testing.T) {
@@ -46,7 +51,7 @@ func TestScripts(t *testing.T) {
 		Setup: setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"orderlog": scriptOrderlog, "code": scriptCode, "row": scriptRow, "raw": scriptRaw, "plain": scriptPlain,
-			"dead": scriptDead, "topic": scriptTopic, "commit": scriptCommit,
+			"dead": scriptDead, "letter": scriptLetter, "parked": scriptParked, "paused": scriptPaused, "topic": scriptTopic, "commit": scriptCommit,
 		},
 	})
 }
@@ -62,6 +67,7 @@ func setup(env *testscript.Env) error {
 	env.Setenv("ORDERLOG_BROKERS", cluster.ListenAddrs()[0])
 	env.Setenv("ORDERLOG_REGISTRY", registry.URL())
 	env.Setenv("ESC", "\x1b[2J")
+	env.Setenv("ORDERLOG_AS", "ann")
 	return nil
 }
 
@@ -94,9 +100,7 @@ func scriptRow(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) > 2 {
 		customer = args[2]
 	}
-	serde, err := schemas.NewSerde(context.Background(), schemas.SerdeConfig{Registry: ts.Getenv("ORDERLOG_REGISTRY")})
-	ts.Check(err)
-	produce(ts, orderRecord(serde, someOrder(args[0], args[1], customer)))
+	produce(ts, orderRecord(scriptSerde(ts), someOrder(args[0], args[1], customer)))
 }
 
 // someOrder is an order with something in every part that is shown.
@@ -147,6 +151,55 @@ func scriptDead(ts *testscript.TestScript, _ bool, args []string) {
 		r.Headers = append(r.Headers, kgo.RecordHeader{Key: key, Value: []byte(args[i+1])})
 	}
 	produce(ts, r)
+}
+
+func scriptSerde(ts *testscript.TestScript) *schemas.Serde {
+	serde, err := schemas.NewSerde(context.Background(), schemas.SerdeConfig{Registry: ts.Getenv("ORDERLOG_REGISTRY")})
+	ts.Check(err)
+	return serde
+}
+
+// failure is what went wrong with a placement of that key.
+func failure(ts *testscript.TestScript, group, key, cause, text string) letter.Letter {
+	value, err := scriptSerde(ts).Encode(nil, topics.OrderCommands, &schemas.PlaceOrder{OrderID: key, CustomerID: "cus_1", Currency: "EUR",
+		Lines: []schemas.PlaceLine{{SKU: "sku_1", Quantity: 2}}})
+	ts.Check(err)
+	l := letter.Of(&kgo.Record{Topic: topics.OrderCommands, Offset: 7, Timestamp: time.UnixMilli(1767323045007), Key: []byte(key), Value: value,
+		Headers: event.Append(nil, event.DefaultSource, event.Avro, flow.Message{ID: "evt_" + key, Type: schemas.OrdersOrderPlace, At: 1767323045007})})
+	l.Group = group
+	return l.Failed(1767323045008, letter.Transient, cause, text, "goroutine 7\n\tdecide.go:12")
+}
+
+func scriptLetter(ts *testscript.TestScript, _ bool, args []string) {
+	l := failure(ts, args[0], args[1], args[2], args[3])
+	if len(args) > 4 {
+		l.Value = []byte(ts.ReadFile(args[4]))
+	}
+	produce(ts, &kgo.Record{Topic: topics.DeadLetter, Key: l.Key, Value: l.Value, Headers: l.Headers()})
+}
+
+func scriptParked(ts *testscript.TestScript, _ bool, args []string) {
+	l := failure(ts, args[3], args[0], args[2], "a bug in the rule")
+	due, err := time.Parse(time.RFC3339, args[1])
+	ts.Check(err)
+	l.Due = due.UnixMilli()
+	if len(args) > 4 {
+		l.Seq, err = strconv.ParseInt(args[4], 10, 64)
+		ts.Check(err)
+	}
+	if l.Cause == "deadline" {
+		l = letter.Letter{Group: l.Group, Cause: l.Cause, Due: l.Due, Key: l.Key, Own: l.Own, Value: l.Value}
+	}
+	value, err := scriptSerde(ts).Encode(nil, topics.RetryTable, l.Parked(topics.Loop(l.Group)))
+	ts.Check(err)
+	produce(ts, &kgo.Record{Topic: topics.RetryTable, Key: []byte(retry.Key(l.Due, fmt.Sprintf("%08d.%s.%s", l.Seq, l.Group, l.Key))), Value: value})
+}
+
+func scriptPaused(ts *testscript.TestScript, _ bool, args []string) {
+	c := schemas.RetryCommand{Entry: retry.PauseKey(args[0], args[1]), Group: args[0], Cause: args[1], Who: "bob", Reason: "a test"}
+	value, err := scriptSerde(ts).Encode(nil, topics.RetryTable, &c)
+	ts.Check(err)
+	produce(ts, &kgo.Record{Topic: topics.RetryTable, Key: []byte(c.Entry), Value: value})
 }
 
 func scriptTopic(ts *testscript.TestScript, _ bool, args []string) {

@@ -2,8 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -83,13 +81,7 @@ func (f *placeFlags) body(s *session) (*schemas.PlaceOrder, error) {
 }
 
 func (s *session) readOrder(file string) (*schemas.PlaceOrder, error) {
-	var content []byte
-	var err error
-	if file == "-" {
-		content, err = io.ReadAll(s.env.Stdin)
-	} else {
-		content, err = os.ReadFile(s.env.path(file))
-	}
+	content, err := s.readFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading the order: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"unicode"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -59,11 +60,15 @@ it began. A record that cannot be decoded is shown as such, and passed.`,
 	fs := cmd.Flags()
 	fs.StringVar(&f.key, "key", "", "only records with this key")
 	fs.StringSliceVar(&f.types, "type", nil, "only records of this type, e.g. order.placed or 'order.*'; may be repeated")
+	f.readingFlags(fs)
+	fs.Int32SliceVar(&f.partitions, "partition", nil, "only this partition; may be repeated")
+	return cmd
+}
+
+func (f *tailFlags) readingFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.from, "from", "", "earliest, latest, an offset, a time (2026-01-31, 2026-01-31T08:00:00Z) or an age (-1h)\n(default earliest, with --follow latest)")
 	fs.Int64Var(&f.limit, "limit", 0, "end after so many records, 0 for all")
 	fs.BoolVarP(&f.follow, "follow", "f", false, "go on with what comes")
-	fs.Int32SliceVar(&f.partitions, "partition", nil, "only this partition; may be repeated")
-	return cmd
 }
 
 func topicNames() (names []string) {
@@ -102,6 +107,23 @@ func (f *tailFlags) wants(r *kgo.Record, typ string) bool {
 }
 
 func (s *session) tail(ctx context.Context, topic string, f tailFlags) error {
+	var shown int64
+	err := s.readTopic(ctx, topic, &f, func(serde *schemas.Serde, r *kgo.Record) (bool, error) {
+		if !f.wants(r, event.Header(r, event.Type)) {
+			return true, nil
+		}
+		t := describe(ctx, serde, r)
+		shown++
+		return f.limit == 0 || shown < f.limit, s.line(t, func(w io.Writer) error { return t.text(w, s.outStyle()) })
+	})
+	if f.follow && errors.Is(err, context.Canceled) {
+		return nil // how one ends it
+	}
+	return err
+}
+
+// readTopic calls each with what the flags say of a topic, until it answers false.
+func (s *session) readTopic(ctx context.Context, topic string, f *tailFlags, each func(*schemas.Serde, *kgo.Record) (bool, error)) error {
 	if err := f.check(); err != nil {
 		return err
 	}
@@ -126,19 +148,7 @@ func (s *session) tail(ctx context.Context, topic string, f tailFlags) error {
 	if err != nil {
 		return err
 	}
-	var shown int64
-	err = span.Read(ctx, s.kafka(), func(r *kgo.Record) (bool, error) {
-		if !f.wants(r, event.Header(r, event.Type)) {
-			return true, nil
-		}
-		t := describe(ctx, serde, r)
-		shown++
-		return f.limit == 0 || shown < f.limit, s.line(t, func(w io.Writer) error { return t.text(w, s.outStyle()) })
-	})
-	if f.follow && errors.Is(err, context.Canceled) {
-		return nil // how one ends it
-	}
-	return err
+	return span.Read(ctx, s.kafka(), func(r *kgo.Record) (bool, error) { return each(serde, r) })
 }
 
 // topic finds the full name of a topic: of the catalogue, else of the cluster.
@@ -208,10 +218,8 @@ func parseFrom(s string, now time.Time) (startAt, error) {
 	if age, err := time.ParseDuration(s); err == nil && age < 0 {
 		return startAt{time: now.Add(age)}, nil
 	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", time.DateTime, time.DateOnly} {
-		if t, err := time.ParseInLocation(layout, s, time.UTC); err == nil {
-			return startAt{time: t}, nil
-		}
+	if t, ok := parseTime(s); ok {
+		return startAt{time: t}, nil
 	}
 	err := usagef("--from %q: want earliest, latest, an offset, a time or an age", s)
 	if age, ageErr := time.ParseDuration(s); ageErr == nil && age > 0 {
@@ -221,6 +229,16 @@ func parseFrom(s string, now time.Time) (startAt, error) {
 		return startAt{}, hinted(err, "did you mean %q?", n)
 	}
 	return startAt{}, hinted(err, "e.g. earliest, latest, 1500, 2026-01-31T08:00:00Z, -1h")
+}
+
+// parseTime reads a time, in UTC unless it says otherwise.
+func parseTime(s string) (time.Time, bool) {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", time.DateTime, time.DateOnly} {
+		if t, err := time.ParseInLocation(layout, s, time.UTC); err == nil {
+			return t, true
+		}
+	}
+	return time.Time{}, false
 }
 
 func (a startAt) offsets(ctx context.Context, adm *kadm.Client, topic string, span client.Span) (func(int32) int64, error) {

@@ -151,7 +151,7 @@ func TestRedriveOne(t *testing.T) {
 			t.Fatalf("letters %v", ids(items))
 		}
 		rep, err := d.Redrive(t.Context(), items, Redrive{Why: "a test"})
-		if err != nil || rep.Redriven != 1 {
+		if err != nil || rep.Done != 1 {
 			t.Fatalf("%+v, %v", rep, err)
 		}
 		loop := w.read(topics.OrderLoop)
@@ -175,7 +175,7 @@ func TestRedriveOne(t *testing.T) {
 		}
 		// Who has not looked since does not do it again.
 		rep, err = d.Redrive(t.Context(), items, Redrive{})
-		if err != nil || rep.Redriven != 0 || !slices.Equal(rep.Taken, ids(items)) || len(w.read(topics.OrderLoop)) != 1 {
+		if err != nil || rep.Done != 0 || !slices.Equal(rep.Taken, ids(items)) || len(w.read(topics.OrderLoop)) != 1 {
 			t.Errorf("again: %+v, %v", rep, err)
 		}
 	})
@@ -223,10 +223,10 @@ func TestTakeOver(t *testing.T) {
 		first, err := ann.Redrive(t.Context(), items, Redrive{Rate: 40, Progress: func(int, int) {
 			once.Do(func() { second, err2 = bob.Redrive(t.Context(), items, Redrive{}) })
 		}})
-		if !errors.Is(err, ErrTaken) || first.Redriven != 10 {
+		if !errors.Is(err, ErrTaken) || first.Done != 10 {
 			t.Errorf("ann: %+v, %v", first, err)
 		}
-		if err2 != nil || second.Redriven != 30 || len(second.Taken) != 10 {
+		if err2 != nil || second.Done != 30 || len(second.Taken) != 10 {
 			t.Errorf("bob: %+v, %v", second, err2)
 		}
 		w.once(40)
@@ -406,7 +406,7 @@ func TestCanariesDecide(t *testing.T) {
 				rep, err := d.Redrive(t.Context(), d.letters(t, Filter{}), Redrive{Canaries: 2, Wait: 5 * time.Second})
 				stop()
 				at.Wait()
-				if !errors.Is(err, c.err) || rep.Redriven != c.redriven || (err == nil) != (rep.Handled == 10) {
+				if !errors.Is(err, c.err) || rep.Done != c.redriven || (err == nil) != (rep.Handled == 10) {
 					t.Errorf("%+v, %v", rep, err)
 				}
 				var back []string

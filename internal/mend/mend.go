@@ -80,6 +80,12 @@ func (d *Desk) Close() {
 	d.adm.Close()
 }
 
+// Partitions is how many the topics have.
+func (d *Desk) Partitions() int { return d.partitions[topics.OrderCommands] }
+
+// Serde is what its records are encoded with.
+func (d *Desk) Serde() *schemas.Serde { return d.cfg.Serde }
+
 func (d *Desk) name(topic string) string { return topics.Prefixed(d.cfg.Namespace, topic) }
 
 // bare takes the namespace off again.
@@ -182,6 +188,34 @@ func (d *Desk) undo() {
 	if d.tx.AbortBufferedRecords(ctx) == nil {
 		_ = d.tx.EndTransaction(ctx, kgo.TryAbort)
 	}
+}
+
+// ActAll does what deed says about each item, some in a transaction, and returns how
+// many are done.
+func (d *Desk) ActAll(ctx context.Context, items []Item, deed func(Item) (Deed, error)) (n int, err error) {
+	for some := range slices.Chunk(items, batch) {
+		if err := d.actSome(ctx, some, deed); err != nil {
+			return n, err
+		}
+		n += len(some)
+	}
+	return n, nil
+}
+
+// actSome is one transaction, which is not begun once ctx has ended.
+func (d *Desk) actSome(ctx context.Context, items []Item, deed func(Item) (Deed, error)) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var deeds []Deed
+	for _, it := range items {
+		one, err := deed(it)
+		if err != nil {
+			return err
+		}
+		deeds = append(deeds, one)
+	}
+	return d.Act(ctx, deeds...)
 }
 
 func acting(err error) error {

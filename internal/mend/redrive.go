@@ -26,10 +26,10 @@ type Redrive struct {
 
 // Report is what came of it.
 type Report struct {
-	Redriven int      // written
-	Handled  int      // of them, seen to be
-	Back     []Back   // of them, those that came back
-	Taken    []string // IDs that somebody else has dealt with meanwhile
+	Done    int      // redriven, or discarded
+	Handled int      // of them, seen to be
+	Back    []Back   // of them, those that came back
+	Taken   []string // IDs that somebody else has dealt with meanwhile
 }
 
 // Back is a letter that could not be handled again.
@@ -135,24 +135,17 @@ func (d *Desk) round(ctx context.Context, items []Item, total int, how Redrive, 
 				return err
 			}
 		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		var deeds []Deed
-		for _, it := range some {
+		err := d.actSome(ctx, some, func(it Item) (Deed, error) {
 			deed, err := d.Redriven(it, how.Why)
-			if err != nil {
-				return err
-			}
-			deeds = append(deeds, deed)
 			away = append(away, sent{it, deed.Records[0]})
-		}
-		if err := d.Act(ctx, deeds...); err != nil {
+			return deed, err
+		})
+		if err != nil {
 			return err
 		}
-		rep.Redriven += len(some)
+		rep.Done += len(some)
 		if how.Progress != nil {
-			how.Progress(rep.Redriven, total)
+			how.Progress(rep.Done, total)
 		}
 	}
 	if how.Wait == 0 {
@@ -193,16 +186,8 @@ func (d *Desk) Discard(ctx context.Context, items []Item, why string) (rep Repor
 	if err != nil {
 		return rep, err
 	}
-	for some := range slices.Chunk(open, batch) {
-		var deeds []Deed
-		for _, it := range some {
-			deeds = append(deeds, Deed{Audit: d.about(schemas.Discarded, it, why)})
-		}
-		if err := d.Act(ctx, deeds...); err != nil {
-			return rep, err
-		}
-	}
-	return rep, nil
+	rep.Done, err = d.ActAll(ctx, open, func(it Item) (Deed, error) { return Deed{Audit: d.about(schemas.Discarded, it, why)}, nil })
+	return rep, err
 }
 
 func (d *Desk) about(what string, it Item, why string) schemas.Audited {
@@ -210,8 +195,8 @@ func (d *Desk) about(what string, it Item, why string) schemas.Audited {
 }
 
 // Again is the record by which a letter goes back to its group: on its loop, where
-// its row stands. A group without one, the calendar, takes it on its topic as it
-// stood there. An error is ErrCannot.
+// its row stands. The calendar, which has none, takes it on its topic as it stood
+// there. An error is ErrCannot.
 func (d *Desk) Again(it Item) (*kgo.Record, error) {
 	l := it.Letter
 	if l.Cut > 0 {
@@ -222,9 +207,10 @@ func (d *Desk) Again(it Item) (*kgo.Record, error) {
 		l = l.Redrive(it.ID)
 		return &kgo.Record{Topic: d.name(loop), Partition: client.PartitionOf(string(l.Key), n), Key: l.Key, Value: l.Value, Headers: l.Headers()}, nil
 	}
-	if n := d.partitions[d.bare(l.Topic)]; int(l.Partition) < n {
+	topic := d.bare(l.Topic)
+	if (topic == topics.Retry || topic == topics.RetryCommands) && int(l.Partition) < d.partitions[topic] {
 		r := l.Original()
 		return &kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: r.Headers}, nil
 	}
-	return nil, fmt.Errorf("%w: there is neither a topic %s nor a topic %q", ErrCannot, loop, l.Topic)
+	return nil, fmt.Errorf("%w: there is no topic %s", ErrCannot, loop)
 }

@@ -1,0 +1,453 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/orderlog/orderlog/internal/app"
+	"github.com/orderlog/orderlog/internal/event"
+	"github.com/orderlog/orderlog/internal/mend"
+	"github.com/orderlog/orderlog/schemas"
+	"github.com/orderlog/orderlog/topics"
+)
+
+// Entries of the calendar and dead letters are dealt with alike: some are picked,
+// and shown or acted on.
+
+// pick says which.
+type pick struct {
+	mend.Filter
+	dueBefore, since string
+	limit            int
+	all              bool // everything, where one acts
+	dealt            bool // also dead letters that somebody has dealt with
+}
+
+func (f *pick) flags(cmd *cobra.Command, limit int) {
+	fs := cmd.Flags()
+	fs.StringVar(&f.Key, "key", "", "only of the row with this `KEY`: an order, a product, a customer")
+	fs.StringVar(&f.Group, "group", "", "only of this `PROCESSOR`")
+	fs.StringVar(&f.Cause, "cause", "", "only with this `CAUSE`: panic, undecodable, refused, ...")
+	fs.StringVar(&f.Error, "error", "", "only whose error contains `TEXT`, as it is or as `dlq groups` shows it")
+	fs.IntVar(&f.limit, "limit", limit, "at most so many, 0 for all")
+	cmd.RegisterFlagCompletionFunc("group", cobra.FixedCompletions(app.Names(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+func (f *pick) dueFlag(fs *pflag.FlagSet) {
+	fs.StringVar(&f.dueBefore, "due-before", "", "only what is due before this `TIME`: 2026-01-31T08:00:00Z, or 30m from now")
+}
+
+func (f *pick) letterFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&f.since, "since", "", "only what was put there at this `TIME` or later: 2026-01-31T08:00:00Z, or -1h from now")
+}
+
+// check completes the filter.
+func (f *pick) check(s *session, ids []string) (err error) {
+	if f.limit < 0 {
+		return usagef("--limit %d: at least 1, or 0 for all", f.limit)
+	}
+	if f.Group != "" && !slices.Contains(app.Names(), f.Group) {
+		return prefixed("--group", unknown("processor", f.Group, app.Names()))
+	}
+	for _, id := range ids {
+		if p, o, ok := strings.Cut(id, "/"); !ok || !isNumber(p) || !isNumber(o) {
+			return hinted(usagef("%q is no ID: want PARTITION/OFFSET", id), "the first column of the list, e.g. 2/17")
+		}
+	}
+	f.IDs = ids
+	for _, at := range []struct {
+		flag, text string
+		into       *int64
+	}{{"due-before", f.dueBefore, &f.DueBefore}, {"since", f.since, &f.Since}} {
+		if at.text != "" {
+			if *at.into, err = parseWhen("--"+at.flag, at.text, s.env.Now()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func isNumber(s string) bool {
+	_, err := digits(s)
+	return err == nil
+}
+
+// parseWhen reads "now", a time, or a duration from now, as Unix ms.
+func parseWhen(flag, s string, now time.Time) (int64, error) {
+	if s == "now" {
+		return now.UnixMilli(), nil
+	}
+	if t, ok := parseTime(s); ok {
+		return t.UnixMilli(), nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, hinted(usagef("%s %q: want a time, or a duration from now", flag, s), "e.g. 2026-01-31T08:00:00Z, 30m, -1h")
+	}
+	return now.Add(d).UnixMilli(), nil
+}
+
+// some is what is picked of items, which are all that there is; rest is how many
+// the limit leaves away.
+func (f *pick) some(what string, items []mend.Item) (some []mend.Item, rest int, err error) {
+	some = f.Select(items)
+	if m := f.Missing(items); len(m) > 0 {
+		return nil, 0, hinted(fmt.Errorf("no %s %s", what, strings.Join(m, ", ")), "`orderlog %s list` shows which there are", nouns[what])
+	}
+	if f.limit > 0 && len(some) > f.limit {
+		some, rest = some[:f.limit], len(some)-f.limit
+	}
+	return some, rest, nil
+}
+
+var nouns = map[string]string{"entry": "retries", "open dead letter": "dlq", "dead letter": "dlq"}
+
+// act is how one acts on what is picked.
+type act struct {
+	yes    bool
+	as     string
+	reason string
+}
+
+func (a *act) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.as, "as", "", "`NAME` of who does it, for the audit (default: the user of this machine)")
+	cmd.Flags().StringVar(&a.reason, "reason", "", "why, for the audit: `TEXT`")
+	settable(cmd, "as")
+}
+
+func (a *act) yesFlag(fs *pflag.FlagSet, f *pick) {
+	fs.BoolVar(&a.yes, "yes", false, "do it, where more than one is concerned; without it they are only shown")
+	fs.BoolVar(&f.all, "all", false, "all that there are, where nothing else says which")
+}
+
+// anything refuses to act on everything unless that is said.
+func (f *pick) anything(cmd *cobra.Command) error {
+	if f.Filter.All() && !f.all {
+		return hinted(usagef("%s needs IDs, or flags that say which", cmd.CommandPath()), "--all takes all of them")
+	}
+	return nil
+}
+
+// desk is where a person deals with what failed.
+func (s *session) desk(ctx context.Context, as string) (*mend.Desk, error) {
+	adm, err := s.admin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	adm.Close()
+	serde, err := s.serde(ctx)
+	if err != nil {
+		return nil, err
+	}
+	who := s.env.User
+	if as != "" {
+		who = as
+	}
+	if who == "" {
+		who = "unknown"
+	}
+	d, err := mend.New(ctx, mend.Config{Opts: s.kafka(), Serde: serde, Namespace: s.set.namespace, Who: who, Now: s.env.Now})
+	return d, s.explain(err)
+}
+
+// explainMend adds what to do about what kept somebody from acting.
+func (s *session) explainMend(err error) error {
+	switch {
+	case errors.Is(err, mend.ErrTaken):
+		return hinted(err, "run it again for the rest: what was done is on the audit")
+	case errors.Is(err, mend.ErrIdle):
+		return hinted(err, "does that processor run? `orderlog lag` tells; run it again for the rest: what was redriven is on the audit")
+	case errors.Is(err, mend.ErrCanary):
+		return hinted(err, "`orderlog dlq show ID --what-if` tries it on the rules of this build")
+	}
+	return s.explain(err)
+}
+
+// failed is an entry of the calendar or a dead letter as commands print it.
+type failed struct {
+	ID       string    `json:"id"` // partition/offset of its record
+	At       string    `json:"at"` // when that was written
+	Due      string    `json:"due,omitempty"`
+	To       string    `json:"to,omitempty"`
+	Group    string    `json:"group"`
+	Key      string    `json:"key"`
+	Type     string    `json:"type"`
+	Class    string    `json:"class"`
+	Cause    string    `json:"cause"`
+	Error    string    `json:"error"`
+	Attempts []attempt `json:"attempts"`
+	Redriven string    `json:"redriven,omitempty"` // ID as a dead letter before
+	Done     *done     `json:"done,omitempty"`
+
+	// Where one is shown, or exported.
+	From     *place            `json:"from,omitempty"`
+	Headers  map[string]string `json:"headers,omitempty"`
+	Stack    string            `json:"stack,omitempty"`
+	Cut      int               `json:"cut,omitempty"`   // length of the value, of which only a part was kept
+	Value    []byte            `json:"value,omitempty"` // base64
+	Original *tailed           `json:"original,omitempty"`
+}
+
+type attempt struct {
+	At    string `json:"at"`
+	Error string `json:"error"`
+}
+
+type place struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+}
+
+// done is what a person did about a dead letter.
+type done struct {
+	What string `json:"what"`
+	Who  string `json:"who"`
+	At   string `json:"at"`
+	Why  string `json:"why,omitempty"`
+}
+
+func rfc(ms int64) string { return string(event.AppendTime(nil, ms)) }
+
+func failedOf(it mend.Item) failed {
+	l := it.Letter
+	f := failed{ID: it.ID, At: rfc(it.At), To: it.To, Group: l.Group, Key: string(l.Key), Type: event.Header(l.Original(), event.Type),
+		Class: l.Class, Cause: l.Cause, Error: l.Error, Attempts: []attempt{}, Redriven: l.Redriven}
+	if it.Topic == topics.RetryTable {
+		f.Due = rfc(l.Due)
+	}
+	for _, a := range l.Attempts {
+		f.Attempts = append(f.Attempts, attempt{rfc(a.At), a.Error})
+	}
+	if a := it.Done; a != nil {
+		f.Done = &done{What: a.What, Who: a.Who, At: rfc(a.At), Why: a.Why}
+	}
+	return f
+}
+
+func failedAll(items []mend.Item) []failed {
+	fs := make([]failed, 0, len(items))
+	for _, it := range items {
+		fs = append(fs, failedOf(it))
+	}
+	return fs
+}
+
+func detailed(ctx context.Context, serde *schemas.Serde, it mend.Item) failed {
+	f := failedOf(it)
+	l := it.Letter
+	if l.Topic != "" {
+		f.From = &place{l.Topic, l.Partition, l.Offset}
+	}
+	was := describe(ctx, serde, l.Original())
+	f.Headers, f.Stack, f.Cut, f.Value, f.Original = map[string]string{}, l.Stack, l.Cut, l.Value, &was
+	for _, h := range l.Own {
+		f.Headers[h.Key] = string(h.Value)
+	}
+	return f
+}
+
+// failedTable prints one line each; when is the column that tells them apart in time.
+func failedTable(w io.Writer, items []mend.Item, rest int) error {
+	head := []string{"ID", "WRITTEN", "PROCESSOR", "KEY", "TYPE", "ATTEMPTS", "CAUSE", "ERROR"}
+	closed := slices.ContainsFunc(items, func(it mend.Item) bool { return it.Done != nil })
+	if closed {
+		head = slices.Insert(head, 2, "STATE")
+	}
+	if len(items) > 0 && items[0].Topic == topics.RetryTable {
+		head[1] = "DUE"
+	}
+	rows := [][]string{head}
+	for _, it := range items {
+		l, at := it.Letter, it.At
+		if it.Topic == topics.RetryTable {
+			at = l.Due
+		}
+		row := []string{it.ID, moment(at), word(l.Group), word(string(l.Key)), word(event.Header(l.Original(), event.Type)), strconv.Itoa(len(l.Attempts)), line(l.Cause), brief(l.Error)}
+		if closed {
+			row = slices.Insert(row, 2, state(it))
+		}
+		rows = append(rows, row)
+	}
+	if err := table(w, rows); err != nil || rest == 0 {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "and %d more: --limit 0 shows all\n", rest)
+	return err
+}
+
+func state(it mend.Item) string {
+	if it.Done == nil {
+		return "open"
+	}
+	return map[string]string{schemas.Redriven: "redriven", schemas.Edited: "edited", schemas.Discarded: "discarded"}[it.Done.What] + " by " + word(it.Done.Who)
+}
+
+// brief is the first line of an error, as much as fits beside other columns.
+func brief(s string) string {
+	const most = 60
+	first, _, _ := strings.Cut(s, "\n")
+	if r := []rune(first); len(r) > most {
+		first = string(r[:most-1]) + "…"
+	}
+	return line(first)
+}
+
+// text is one of them for a person.
+func (f failed) text(w io.Writer, st style) error {
+	what := "dead letter"
+	if f.Due != "" {
+		what = "entry of the calendar"
+	}
+	fmt.Fprintf(w, "%s  %s of %s\n\n", st.bold(f.ID), what, word(f.Group))
+	rows := [][]string{{"key", word(f.Key)}, {"type", word(f.Type)}}
+	add := func(name, value string) {
+		if value != "" {
+			rows = append(rows, []string{name, value})
+		}
+	}
+	add("due", f.Due)
+	add("goes to", f.To)
+	add("cause", strings.TrimSpace(line(f.Cause)+" "+parenthesised(f.Class)))
+	add("error", line(f.Error))
+	if f.From != nil {
+		add("came from", fmt.Sprintf("%s %d/%d, %s", word(f.From.Topic), f.From.Partition, f.From.Offset, f.Original.Time))
+	}
+	add("written", f.At)
+	add("redriven", parenthesised(f.Redriven))
+	for i, a := range f.Attempts {
+		add(fmt.Sprintf("attempt %d", i+1), a.At+"  "+brief(a.Error))
+	}
+	if f.Done != nil {
+		add("done", fmt.Sprintf("%s by %s, %s %s", f.Done.What, word(f.Done.Who), f.Done.At, line(f.Done.Why)))
+	}
+	if f.Cut > 0 {
+		add("cut", fmt.Sprintf("%d of %d bytes were kept", len(f.Value), f.Cut))
+	}
+	if err := table(w, rows); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\n%s\n", f.body(st))
+	if len(f.Headers) > 0 {
+		var hs [][]string
+		for _, k := range sorted(f.Headers) {
+			hs = append(hs, []string{word(k), line(f.Headers[k])})
+		}
+		fmt.Fprintf(w, "\n%s\n", st.dim("headers"))
+		if err := table(w, hs); err != nil {
+			return err
+		}
+	}
+	if f.Stack != "" {
+		fmt.Fprintf(w, "\n%s\n%s\n", st.dim("stack"), printable(f.Stack))
+	}
+	return nil
+}
+
+func parenthesised(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "(" + s + ")"
+}
+
+func (f failed) body(st style) string {
+	o := f.Original
+	if o.Error != "" {
+		return fmt.Sprintf("%s %s (%d bytes: %s)", st.bad("undecodable:"), o.Error, o.Bytes, o.Head)
+	}
+	return o.Record + " " + indented(o.Body)
+}
+
+func indented(body json.RawMessage) string {
+	var out strings.Builder
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if enc.Encode(body) != nil {
+		return string(body)
+	}
+	return strings.TrimRight(out.String(), "\n")
+}
+
+// printable shows text of several lines that anyone may have written.
+func printable(s string) string {
+	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	for i, l := range lines {
+		lines[i] = "  " + line(strings.ReplaceAll(l, "\t", "  "))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// acted is what a command says that acts, or would.
+type acted struct {
+	Action   string   `json:"action"`
+	DryRun   bool     `json:"dry_run"`
+	Selected int      `json:"selected"`
+	Done     int      `json:"done"`
+	Items    []failed `json:"items"` // selected
+
+	// Of redriving.
+	Canaries int      `json:"canaries,omitempty"`
+	Handled  int      `json:"handled,omitempty"`
+	CameBack []back   `json:"came_back,omitempty"`
+	Taken    []string `json:"taken,omitempty"` // somebody else was faster
+	Left     []string `json:"left,omitempty"`  // what cannot be redriven as it is
+}
+
+// back is a dead letter that could not be handled again.
+type back struct {
+	ID    string `json:"id"`
+	As    string `json:"as,omitempty"` // its ID as a dead letter anew; else it is in the calendar
+	Cause string `json:"cause"`
+	Error string `json:"error"`
+}
+
+// dry shows what would be done where that is more than one thing and nobody has
+// said yes.
+func (s *session) dry(a *acted, items []mend.Item, yes bool, would string) (bool, error) {
+	a.Selected, a.Items = len(items), failedAll(items)
+	switch {
+	case len(items) == 0:
+		return true, s.show(a, func(w io.Writer) error {
+			_, err := fmt.Fprintln(w, "nothing to do: nothing is as you say")
+			return err
+		})
+	case len(items) == 1 || yes:
+		return false, nil
+	}
+	a.DryRun = true
+	return true, s.show(a, func(w io.Writer) error {
+		const most = 20
+		if err := failedTable(w, items[:min(most, len(items))], 0); err != nil {
+			return err
+		}
+		if n := len(items) - most; n > 0 {
+			fmt.Fprintf(w, "and %d more\n", n)
+		}
+		_, err := fmt.Fprintf(w, "\nwould %s: --yes does it\n", would)
+		return err
+	})
+}
+
+// many says how many of something there are.
+func many(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + more
+}
+
+func letters(n int) string { return many(n, "dead letter", "dead letters") }
+func entries(n int) string { return many(n, "entry", "entries") }
