@@ -285,6 +285,44 @@ func TestTakenOverWhileSending(t *testing.T) {
 	})
 }
 
+// An instance gets back what another one has taken over and tried, and died at:
+// what comes of its own first try is of no meaning any more.
+func TestTakenOverAndBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.calendar()
+		w.cfg.Mail.Concurrency, w.cfg.Mail.Timeout, w.cfg.Webhooks = 100, time.Hour, nil
+		w.answer = func(_ string, n int) int {
+			time.Sleep(20 * time.Minute)
+			if n == 1 {
+				return 550
+			}
+			return 0
+		}
+		w.mails()
+		w.start("1", "").ready(t)
+		w.ask(60)
+		time.Sleep(time.Second)
+		other := w.start("2", "").ready(t)
+		time.Sleep(time.Minute)
+		other.wire.cut()
+		w.until("all have ended", 2*time.Hour, w.ended)
+		back := 0
+		for id, row := range w.rows() {
+			switch {
+			case row.Unsure == 0 && row.State == schemas.Failed && row.Tries == 1 && w.times(id) == 0:
+			case row.Unsure == 2 && row.State == schemas.Sent && row.Tries == 3 && w.times(id) == 2:
+				back++
+			default:
+				t.Errorf("taken %d times: %+v", w.times(id), row)
+			}
+		}
+		if n := len(w.letters()); back == 0 || n != 60-back {
+			t.Errorf("%d of 60 came back, %d dead letters", back, n)
+		}
+	})
+}
+
 // Who shall end begins nothing more, and finishes what is being sent; what takes too
 // long is left unsure, and sent again.
 func TestStop(t *testing.T) {

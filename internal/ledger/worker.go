@@ -155,8 +155,8 @@ func (l *Ledger) saw(row schemas.LedgerEntry) {
 	}
 	key := strings.Clone(row.EffectID) // it would keep the payload
 	ln.open[key] = row.At
-	if row.Due != 0 || row.State == schemas.Sending && l.flying[key] == tryOf(row) {
-		return
+	if row.Due != 0 {
+		return // the calendar has it
 	}
 	ln.queue = append(ln.queue, key)
 	if s := l.shift; ln.busy < l.to.Width(ln.name) {

@@ -329,7 +329,7 @@ func (w *world) log() *slog.Logger {
 
 func (w *world) runtime(name, dir string, d dial) kgoka.Config {
 	return kgoka.Config{Brokers: w.addrs, ClientOpts: w.opts(d), Instance: name, Dir: dir, Log: w.log(),
-		SessionTimeout: session, Heartbeat: session / 10, RebalanceTimeout: 2 * time.Second, TransactionTimeout: 1500 * time.Millisecond}
+		SessionTimeout: session, Heartbeat: session / 10, RebalanceTimeout: time.Minute, TransactionTimeout: 1500 * time.Millisecond}
 }
 
 func (w *world) start(name, dir string) *instance {
