@@ -18,7 +18,9 @@ import (
 
 	"github.com/orderlog/orderlog/internal/calendar"
 	"github.com/orderlog/orderlog/internal/devbroker"
+	"github.com/orderlog/orderlog/internal/effect"
 	"github.com/orderlog/orderlog/internal/folder"
+	"github.com/orderlog/orderlog/internal/ledger"
 	"github.com/orderlog/orderlog/internal/probe"
 	"github.com/orderlog/orderlog/internal/topicplan"
 	"github.com/orderlog/orderlog/kgoka"
@@ -39,6 +41,7 @@ type App struct {
 	npart  int32 // partitions that the topics have
 	procs  map[string]*kgoka.Processor
 	runs   map[string]func(context.Context) error // each of them, and what works beside it
+	ledger *ledger.Ledger                         // nil unless effects runs here
 	broker *devbroker.Broker                      // nil unless embedded
 	addr   Addresses
 
@@ -180,6 +183,12 @@ func (a *App) parts() map[string]probe.Part {
 	for name, p := range a.procs {
 		parts[name] = p
 	}
+	if p := parts[ledger.Name]; p != nil {
+		parts[ledger.Name] = struct {
+			probe.Part
+			*ledger.Ledger
+		}{p, a.ledger}
+	}
 	return parts
 }
 
@@ -265,7 +274,11 @@ func (a *App) run(ctx context.Context) error {
 	env := graph.Env{Namespace: a.cfg.Namespace, Partitions: int(a.npart), Serde: a.serde, Schedule: a.cfg.Schedule, Now: a.cfg.Now,
 		Log: a.cfg.Log, BeforeDecide: a.cfg.BeforeDecide}
 	alone := func(ctx context.Context, p *kgoka.Processor) error { return p.Run(ctx) }
-	for _, r := range processors.All(a.cfg.Rules) {
+	rules := a.cfg.Rules
+	if a.cfg.Effects != nil {
+		rules.Notification = a.cfg.Effects.Rule()
+	}
+	for _, r := range processors.All(rules) {
 		cfg := a.runtime()
 		cfg.Origins, cfg.Coalesce = true, r.Name() != "order" // every transition stays in the order log
 		cfg.SamePartition = []string{topics.Prefixed(a.cfg.Namespace, topics.Retry)}
@@ -277,14 +290,37 @@ func (a *App) run(ctx context.Context) error {
 	if err := a.add(calendar.Name, c.Runtime(a.runtime()), c.Graph(), c.Run); err != nil {
 		return err
 	}
+	if err := a.effects(env); err != nil {
+		return err
+	}
 	a.spawn()
 	return nil
+}
+
+func (a *App) effects(env graph.Env) error {
+	if !a.wanted(ledger.Name) {
+		return nil
+	}
+	to, err := effect.New(*a.cfg.Effects, effect.Options{Dir: a.folder("mail"), Dial: a.cfg.Dial})
+	if err != nil {
+		return err
+	}
+	a.onStop(func() error { to.Close(); return nil })
+	a.ledger = ledger.New(env, to)
+	return a.add(ledger.Name, a.ledger.Runtime(a.runtime()), a.ledger.Graph(), a.ledger.Run)
+}
+
+func (a *App) wanted(processor string) bool {
+	if a.cfg.Effects == nil && ofEffects(processor) {
+		return false
+	}
+	return len(a.cfg.Processors) == 0 || slices.Contains(a.cfg.Processors, processor)
 }
 
 // add makes a processor, unless it is not wanted. run runs it, with what works
 // beside it.
 func (a *App) add(name string, cfg kgoka.Config, g *goka.GroupGraph, run func(context.Context, *kgoka.Processor) error) error {
-	if len(a.cfg.Processors) > 0 && !slices.Contains(a.cfg.Processors, name) {
+	if !a.wanted(name) {
 		return nil
 	}
 	if a.cfg.Tune != nil {

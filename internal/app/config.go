@@ -20,7 +20,9 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl"
 
 	"github.com/orderlog/orderlog/internal/calendar"
+	"github.com/orderlog/orderlog/internal/effect"
 	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/internal/ledger"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors"
 	"github.com/orderlog/orderlog/processors/retry"
@@ -48,6 +50,11 @@ type Config struct {
 
 	Rules processors.Config
 
+	// Effects says who is told of events, and how; mails without a server go to the
+	// folder mail in Dir. Nil: nobody, and the processors notification and effects do
+	// not run.
+	Effects *effect.Config
+
 	// Listen and Dial are the network; nil is the machine's.
 	Listen func(network, address string) (net.Listener, error)
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
@@ -71,6 +78,9 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("unknown processor %q: there are %s", p, strings.Join(names, ", "))
 		}
 	}
+	if c.Effects == nil && slices.ContainsFunc(c.Processors, ofEffects) {
+		return errors.New("notification and effects need to know who is told of what")
+	}
 	if err := c.Schedule.Validate(); err != nil {
 		return err
 	}
@@ -92,13 +102,16 @@ func (c *Config) Validate() error {
 	return nil
 }
 
+// ofEffects tells which processors there are for effects only.
+func ofEffects(processor string) bool { return processor == "notification" || processor == ledger.Name }
+
 // Names lists the processors.
 func Names() []string {
 	var ns []string
 	for _, r := range processors.All(processors.Config{}) {
 		ns = append(ns, r.Name())
 	}
-	return append(ns, calendar.Name)
+	return append(ns, calendar.Name, ledger.Name)
 }
 
 // ClientOpts reach the brokers named.

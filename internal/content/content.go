@@ -24,12 +24,12 @@ import (
 // Content is topic -> key -> body as JSON.
 type Content map[string]map[string]string
 
-// Read reads every compacted topic of the catalogue but the calendar's to its
-// read_committed end.
+// Read reads every compacted topic of the catalogue to its read_committed end, but
+// not those whose keys are made of times: the calendar and the ledger of effects.
 func Read(ctx context.Context, opts []kgo.Opt, serde *schemas.Serde, namespace string) (Content, error) {
 	c := Content{}
 	for _, t := range topics.All() {
-		if !t.Compact || t.Name == topics.RetryTable { // its keys are times
+		if !t.Compact || t.Name == topics.RetryTable || t.Name == topics.EffectsTable {
 			continue
 		}
 		c[t.Name] = map[string]string{}
@@ -90,6 +90,8 @@ func business(body any) (string, error) {
 		b.Number, b.Corrects, b.Seq, b.IssuedAt = "", "", 0, 0
 	case *schemas.Voucher:
 		b.GrantedAt = 0
+	case *schemas.Notices:
+		b.Seen = 0
 	}
 	j, err := json.Marshal(body)
 	return string(j), err

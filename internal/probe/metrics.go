@@ -31,6 +31,20 @@ func table(name, help string) *prometheus.Desc {
 	return counter(name, help, "table", "partition", "role")
 }
 
+// own collects the figures of parts that are collectors themselves. It is
+// unchecked: there are as many as there are parts.
+type own struct{ parts func() map[string]Part }
+
+func (own) Describe(chan<- *prometheus.Desc) {}
+
+func (o own) Collect(ch chan<- prometheus.Metric) {
+	for _, p := range o.parts() {
+		if c, ok := p.(prometheus.Collector); ok {
+			c.Collect(ch)
+		}
+	}
+}
+
 // collector reads the parts' counters when it is asked.
 type collector struct{ parts func() map[string]Part }
 

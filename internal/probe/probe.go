@@ -20,7 +20,8 @@ import (
 	"github.com/orderlog/orderlog/kgoka"
 )
 
-// Part is one processor, as kgoka.Processor is.
+// Part is one processor, as kgoka.Processor is. If it is a prometheus.Collector, too,
+// /metrics has what it collects.
 type Part interface {
 	Ready() bool
 	Alive() error
@@ -63,7 +64,7 @@ func (s *Server) Close() error {
 // is not. A process without parts yet lives and is not ready.
 func Handler(parts func() map[string]Part) http.Handler {
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(collector{parts}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	reg.MustRegister(collector{parts}, own{parts}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
