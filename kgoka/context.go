@@ -95,10 +95,14 @@ func (c *call) load() *row {
 	return &c.row
 }
 
+// maxKey is the largest key, in bytes, that a row is made for only to remember: with
+// a vector, one of an input that was barely accepted would be refused.
+const maxKey = 512 << 10
+
 // finish writes the row again for a note, and to leave the input's origin in it if
 // the callback wrote anything.
 func (c *call) finish() {
-	if c.noted || c.guard && !c.visit && c.direct.Index > 0 && !c.written {
+	if c.noted || c.guard && !c.visit && c.direct.Index > 0 && !c.written && len(c.rec.Key) <= maxKey {
 		c.put(c.load().val, nil)
 	}
 }

@@ -30,7 +30,8 @@ const (
 //     partition must have waited behind it. One that comes back without its origin,
 //     by a topic of its own, counts as another: setting it aside was its handling;
 //   - groups without a table, which cannot remember;
-//   - a handled input that left no trace: it is handled again when it comes again;
+//   - a handled input that left no trace, or has a key above 512 KiB and no row: it
+//     is handled again when it comes again;
 //   - what a group loops back to itself, which is its own origin: its row may get
 //     later inputs directly before;
 //   - a forged header: who may write to a topic may write its headers.

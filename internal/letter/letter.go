@@ -5,6 +5,7 @@ package letter
 
 import (
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -141,6 +142,12 @@ func Parse(r *kgo.Record) Letter {
 	return l
 }
 
+// Target is how the audit names a record of a catalogue topic: with its timestamp
+// (Unix ms), since a topic that is made anew has the same offsets.
+func Target(topic string, partition int32, offset, timestamp int64) string {
+	return fmt.Sprintf("%s/%d/%d@%d", topic, partition, offset, timestamp)
+}
+
 // Original is the record that the letter is about, as it first came, less its
 // origin.
 func (l Letter) Original() *kgo.Record {
@@ -224,7 +231,8 @@ func (l Letter) Size() int {
 }
 
 // Fit returns the letter with as much of its value as MaxSize leaves room for, and
-// without the original's headers if they alone take it all.
+// without the original's headers if they alone take it all. Of a key that does, the
+// beginning is kept.
 func (l Letter) Fit() Letter {
 	const room = 32 // of HeaderCut
 	if over := l.Size() - MaxSize; over > 0 {
@@ -233,6 +241,9 @@ func (l Letter) Fit() Letter {
 	}
 	if l.Size() > MaxSize {
 		l.Own = nil
+	}
+	if over := l.Size() - MaxSize; over > 0 {
+		l.Key = l.Key[:max(0, len(l.Key)-over)]
 	}
 	return l
 }

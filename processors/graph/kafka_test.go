@@ -1,6 +1,7 @@
 package graph_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -331,5 +332,25 @@ func TestCancelOfAParkedPlacementOnALog(t *testing.T) {
 	s.send(topics.OrderCommands, 0, placement("ord_bad"))
 	if got := s.order("ord_bad"); got != schemas.Placed {
 		t.Errorf("placed again, the order is %q", got)
+	}
+}
+
+// A key so large that the broker would take neither a dead letter nor a row with it
+// does not stand in the way of others.
+func TestHugeKeyOnALog(t *testing.T) {
+	s := open(t)
+	s.start()
+	cl, err := kgo.NewClient(append(slices.Clone(s.opts), kgo.ProducerBatchMaxBytes(1_048_000))...)
+	must(t, err)
+	defer cl.Close()
+	must(t, cl.ProduceSync(t.Context(), &kgo.Record{Topic: full(topics.OrderCommands), Key: bytes.Repeat([]byte("k"), 1_040_000), Value: []byte("x")}).FirstErr())
+	s.send(topics.OrderCommands, 0, placement("ord_1"), placement("ord_2"), placement("ord_3"))
+	if n := s.written()[topics.DeadLetter]; n != 1 {
+		t.Errorf("%d dead letters", n)
+	}
+	for _, id := range []string{"ord_1", "ord_2", "ord_3"} {
+		if got := s.order(id); got != schemas.Placed {
+			t.Errorf("%s is %q", id, got)
+		}
 	}
 }
