@@ -2,7 +2,6 @@ package mend
 
 import (
 	"cmp"
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -27,11 +26,8 @@ type Item struct {
 	was []byte // value of a letter before it was edited; nil: it was not
 }
 
-// Target is how the audit names the record: with its timestamp, for a topic that
-// is made anew has the same offsets.
-func (it Item) Target() string {
-	return fmt.Sprintf("%s/%d/%d@%d", it.Topic, it.Partition, it.Offset, it.At)
-}
+// Target is how the audit names the item's record.
+func (it Item) Target() string { return letter.Target(it.Topic, it.Partition, it.Offset, it.At) }
 
 // Deadline tells that nothing has failed yet.
 func (it Item) Deadline() bool { return it.Topic == topics.RetryTable && it.Letter.Topic == "" }

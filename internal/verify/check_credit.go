@@ -116,6 +116,13 @@ func (w *world) customers(c *Check) map[string]*customer {
 			a.unopened = false
 			a.set = append(a.set, set...)
 		}
+		for id, set := range in.again {
+			a := of(id)
+			a.unopened = false
+			for _, l := range set {
+				a.late.add(l)
+			}
+		}
 	}
 	refunded := unread(w, topics.CreditTasks, func(b *schemas.RefundCredit) string { return b.OrderID })
 	w.eachOrder(func(o *order) {

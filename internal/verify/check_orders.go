@@ -46,7 +46,7 @@ func (in *orderCommands) accounted(c *Check, id string, v *wishes, complete bool
 	fail := func(what, format string, args ...any) {
 		c.fail(Violation{What: what, Orders: []string{id}, Detail: fmt.Sprintf(format, args...)})
 	}
-	if complete && v.placed && v.hash != o.body {
+	if complete && v.placed && !v.again && v.hash != o.body {
 		fail("the order is not what was placed first", "%s has hash %x, the order %x", in.where(v.first), v.hash, o.body)
 	}
 	least := v.others

@@ -157,6 +157,11 @@ func (w *world) products(c *Check) map[string]*product {
 				p.prices = append(p.prices, s.prices[n-1])
 				p.unpriced = false
 			}
+			for _, b := range s.again {
+				p.ever[tag{b.Price, b.Currency}] = true
+				p.prices = append(p.prices, b)
+				p.unpriced = false
+			}
 		}
 		for _, l := range in.open() {
 			w.lateSupply(l, of)

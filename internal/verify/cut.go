@@ -14,9 +14,10 @@ import (
 )
 
 // tables are cut before logs, so that whatever a table shows was asked for in
-// the order log, and is documented, at the cut of those.
+// the order log, and is documented, at the cut of those. So it is with the audit:
+// what it says was brought back is on its loop.
 var (
-	tables = []string{topics.InventoryTable, topics.CreditTable, topics.InvoicingTable, topics.VoucherTable, topics.RetryTable}
+	tables = []string{topics.InventoryTable, topics.CreditTable, topics.InvoicingTable, topics.VoucherTable, topics.RetryTable, topics.Audit}
 	logs   = []string{
 		topics.OrderCommands, topics.OrderTable, topics.OrderReplies,
 		topics.InventoryTasks, topics.InventoryCommands, topics.CreditTasks, topics.CreditCommands,
@@ -30,7 +31,7 @@ var tails = []string{topics.OrderReplies, topics.InventoryTasks, topics.CreditTa
 	topics.Retry, topics.OrderLoop, topics.InventoryLoop, topics.CreditLoop, topics.InvoicingLoop, topics.VoucherLoop}
 
 // first are read before the others, since they say what became of commands.
-var first = []string{topics.DeadLetter, topics.RetryTable,
+var first = []string{topics.DeadLetter, topics.Audit, topics.RetryTable,
 	topics.Retry, topics.OrderLoop, topics.InventoryLoop, topics.CreditLoop, topics.InvoicingLoop, topics.VoucherLoop}
 
 // reads says which group reads a topic.

@@ -3,7 +3,6 @@ package verify
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/internal/letter"
@@ -90,11 +90,7 @@ func stepper[S any](f *fixture, p flow.Processor[S]) ruleAt {
 	}}
 }
 
-func partOf(key string) int {
-	h := fnv.New32a()
-	h.Write([]byte(key))
-	return int(h.Sum32() % fixtureParts)
-}
+func partOf(key string) int { return int(client.PartitionOf(key, fixtureParts)) }
 
 func (f *fixture) write(topic string, e entry) {
 	p := partOf(e.key)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/schemas"
@@ -19,11 +20,12 @@ type command struct {
 	key   string
 	body  any
 	fault string // why nobody can act on it: its processor must have parked it
+	again bool   // a person brought it back: it was handled later than others
 }
 
 // inbox is one partition of commands. What the group has committed is applied in
 // order, except what it put into dead-letter; the rest is late, and kept, and so is
-// what it has parked.
+// what it has set aside.
 type inbox struct {
 	w         *world
 	topic     string
@@ -31,7 +33,7 @@ type inbox struct {
 	apply     func(command) // nil: what is handled says nothing
 	committed int64
 	late      []command
-	parked    []command   // committed, but in the calendar
+	aside     []command   // committed, but in the calendar, or a dead letter that was or may be brought back
 	lost      []Violation // neither applied nor dead
 }
 
@@ -81,11 +83,12 @@ func (in *inbox) body(r *kgo.Record) (body any, fault string, err error) {
 }
 
 func (in *inbox) handle(c command) {
-	if in.apply == nil || in.w.dead.has(in.w.names(in.topic), c.pos) {
+	at := in.at(c)
+	switch {
+	case in.apply == nil:
 		return
-	}
-	if in.w.parked.at[coordinates{in.w.names(in.topic), in.partition, c.offset}] {
-		in.parked = append(in.parked, c)
+	case in.w.dead.stands[at] || in.w.parked.at[at] || in.w.dead.again[at] != nil:
+		in.aside = append(in.aside, c)
 		return
 	}
 	if c.fault != "" {
@@ -93,6 +96,24 @@ func (in *inbox) handle(c command) {
 		return
 	}
 	in.apply(c)
+}
+
+func (in *inbox) at(c command) coordinates {
+	return coordinates{in.w.names(in.topic), in.partition, c.offset}
+}
+
+// redo applies what a person has brought back, as that was edited, where its row is.
+func (in *inbox) redo(c command, a *again) {
+	if a.body != nil {
+		c.key, c.body, c.fault = a.key, a.body, ""
+	}
+	c.again = true
+	if c.fault != "" {
+		in.lose(c, c.fault)
+		return
+	}
+	ins := in.w.inboxes[in.topic]
+	ins[client.PartitionOf(c.key, len(ins))].apply(c)
 }
 
 // lose notes a command that its processor has passed, and that left no trace.
@@ -107,19 +128,31 @@ func (in *inbox) where(p pos) string {
 	return fmt.Sprintf("%s/%d@%d", in.w.names(in.topic), p.partition, p.offset)
 }
 
-// release applies what has been committed, or has come back, meanwhile.
+// release applies what has been committed, or has come back, meanwhile, and last
+// what a person has brought back.
 func (in *inbox) release() {
-	parked := in.parked
-	in.parked = nil
-	for _, c := range parked {
-		in.handle(c)
-	}
+	in.eachAside(in.handle)
 	n := 0
 	for n < len(in.late) && in.late[n].offset < in.committed {
 		in.handle(in.late[n])
 		n++
 	}
 	in.late = append([]command(nil), in.late[n:]...)
+	in.eachAside(func(c command) {
+		if a := in.w.dead.again[in.at(c)]; a != nil && !in.w.parked.at[in.at(c)] {
+			in.redo(c, a)
+		} else {
+			in.aside = append(in.aside, c)
+		}
+	})
+}
+
+func (in *inbox) eachAside(f func(command)) {
+	aside := in.aside
+	in.aside = nil
+	for _, c := range aside {
+		f(c)
+	}
 }
 
 // open is what is not handled yet, or not for sure.
@@ -177,6 +210,7 @@ type wishes struct {
 	hash     [16]byte // of the first placement
 	first    pos      // where that stands, or the first command if there is none
 	others   int64    // placements with another body
+	again    bool     // a placement was brought back: which was first, is not known
 	delivers int64
 	cancels  int64
 }
@@ -210,6 +244,7 @@ func (oc *orderCommands) place(v *wishes, c command, b *schemas.PlaceOrder) {
 		return
 	}
 	oc.bodies++
+	v.again = v.again || c.again
 	switch {
 	case !v.placed:
 		v.placed, v.hash, v.first = true, h, c.pos

@@ -104,7 +104,7 @@ func (w *world) park() error {
 
 func (w *world) parkOne(l letter.Letter) error {
 	at := coordinates{l.Topic, l.Partition, l.Offset}
-	if w.parked.at[at] || w.dead.has(l.Topic, pos{partition: l.Partition, offset: l.Offset}) {
+	if w.parked.at[at] || w.dead.stands[at] {
 		return nil
 	}
 	w.parked.at[at] = true

@@ -109,6 +109,9 @@ func (r *reader) readTo(ctx context.Context, c *cut, w *world, progress func(don
 	if err := parallel(before); err != nil {
 		return err
 	}
+	if err := w.dead.sort(w); err != nil {
+		return err
+	}
 	if err := w.park(); err != nil {
 		return err
 	}

@@ -1,15 +1,12 @@
 package verify
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/schemas"
 )
 
@@ -123,39 +120,4 @@ func (in interned) of(s string) string {
 	s = strings.Clone(s)
 	in[s] = s
 	return s
-}
-
-// deadLetters knows what was given up, by the coordinates of the original.
-type deadLetters struct {
-	mu     sync.Mutex
-	all    map[coordinates]struct{}
-	causes map[string]int64 // "<original topic>: <cause>"
-	total  int64
-}
-
-type coordinates struct {
-	topic     string // as on the cluster
-	partition int32
-	offset    int64
-}
-
-func newDeadLetters() *deadLetters {
-	return &deadLetters{all: map[coordinates]struct{}{}, causes: map[string]int64{}}
-}
-
-func (d *deadLetters) add(r *kgo.Record) error {
-	l := letter.Parse(r)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.total++
-	d.causes[l.Topic+": "+cmp.Or(l.Cause, "unknown cause")]++
-	d.all[coordinates{l.Topic, l.Partition, l.Offset}] = struct{}{}
-	return nil
-}
-
-// has tells whether the record there was given up. It is not for use while dead
-// letters are being read.
-func (d *deadLetters) has(topic string, p pos) bool {
-	_, ok := d.all[coordinates{topic, p.partition, p.offset}]
-	return ok
 }

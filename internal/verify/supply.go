@@ -17,6 +17,7 @@ type stockCommands struct {
 type supply struct {
 	received big.Int
 	prices   []schemas.SetPrice // handled, in order
+	again    []schemas.SetPrice // handled, at some time
 }
 
 func newStockCommands(w *world) *stockCommands {
@@ -39,7 +40,11 @@ func (sc *stockCommands) obey(c command) {
 	case *schemas.ReceiveStock:
 		s.received.Add(&s.received, big.NewInt(b.Quantity))
 	case *schemas.SetPrice:
-		s.prices = append(s.prices, *b)
+		if c.again {
+			s.again = append(s.again, *b)
+		} else {
+			s.prices = append(s.prices, *b)
+		}
 	}
 }
 
@@ -70,10 +75,11 @@ func stockFault(body any) string {
 type creditCommands struct {
 	*inbox
 	byCustomer map[string][]limit // as set, in order
+	again      map[string][]limit // set at some time
 }
 
 func newCreditCommands(w *world) *creditCommands {
-	cc := &creditCommands{byCustomer: map[string][]limit{}}
+	cc := &creditCommands{byCustomer: map[string][]limit{}, again: map[string][]limit{}}
 	cc.inbox = w.inbox(topics.CreditCommands, cc.obey)
 	return cc
 }
@@ -82,6 +88,10 @@ func (cc *creditCommands) obey(c command) {
 	b := c.body.(*schemas.SetLimit)
 	if fault := creditFault(b); fault != "" {
 		cc.lose(c, fault)
+		return
+	}
+	if c.again {
+		cc.again[c.key] = append(cc.again[c.key], limit{b.Limit, b.Currency})
 		return
 	}
 	cc.byCustomer[c.key] = append(cc.byCustomer[c.key], limit{b.Limit, b.Currency})

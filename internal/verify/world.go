@@ -62,6 +62,7 @@ func newWorld(ctx context.Context, cfg Config, partitions map[string]int) *world
 	w.invoices = parts(w, topics.Invoices, func(w *world) *docs[invoice] { return newDocs(w, topics.Invoices, newInvoices()) })
 	w.vouchers = parts(w, topics.Vouchers, func(w *world) *docs[schemas.Voucher] { return newDocs(w, topics.Vouchers, newVouchers()) })
 	parts(w, topics.DeadLetter, func(w *world) *deadLetters { return w.dead })
+	parts(w, topics.Audit, func(w *world) actions { return actions{w} })
 	w.calendar = parts(w, topics.RetryTable, newCalendar)
 	return w
 }
