@@ -89,7 +89,7 @@ func (b *Effect) fields(w *walker) {
 }
 func (b *LedgerEntry) fields(w *walker) {
 	w.str(&b.EffectID, &b.Kind, &b.Event, &b.OrderID, &b.To).long(&b.At).str(&b.Payload)
-	w.str(&b.State).long(&b.Tries, &b.Unsure, &b.Code).str(&b.Text).long(&b.ChangedAt, &b.Due, &b.Offset)
+	w.str(&b.State).long(&b.Tries, &b.Unsure, &b.Code).str(&b.Text).long(&b.ChangedAt, &b.Due, &b.Offset, &b.AskedAt)
 	attempts(w, &b.Attempts)
 }
 

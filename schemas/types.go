@@ -364,6 +364,7 @@ type LedgerEntry struct {
 	ChangedAt int64  `avro:"changed_at" json:"changed_at"` // when State was entered, by the clock
 	Due       int64  `avro:"due" json:"due"`               // of a pending one: when the calendar brings it back; 0: its turn is next
 	Offset    int64  `avro:"offset" json:"offset"`         // of the record that asked for it, on the row's partition of "effects"
+	AskedAt   int64  `avro:"asked_at" json:"asked_at"`     // and its timestamp
 
 	Attempts []Attempt `avro:"attempts" json:"attempts"` // that failed, the oldest first
 }

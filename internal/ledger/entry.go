@@ -37,10 +37,11 @@ type try struct{ n, at int64 }
 
 func tryOf(row schemas.LedgerEntry) try { return try{row.Tries, row.ChangedAt} }
 
-// entered is the row of an effect that is new; offset is that of its record.
-func entered(e schemas.Effect, offset, now int64) change {
+// entered is the row of an effect that is new; where and when it was asked for, its
+// record says.
+func entered(e schemas.Effect, offset, asked, now int64) change {
 	return change{fate: moves, row: schemas.LedgerEntry{EffectID: e.EffectID, Kind: e.Kind, Event: e.Event, OrderID: e.OrderID, To: e.To, At: e.At, Payload: e.Payload,
-		State: schemas.Pending, ChangedAt: now, Offset: offset}}
+		State: schemas.Pending, ChangedAt: now, Offset: offset, AskedAt: asked}}
 }
 
 func effectOf(row schemas.LedgerEntry) schemas.Effect {

@@ -95,11 +95,11 @@ func (l *Ledger) enter(c kgoka.Context, back letter.Letter) {
 	if !ok {
 		return
 	}
-	offset := c.Offset()
+	offset, asked := c.Offset(), c.Timestamp().UnixMilli()
 	if back.Topic != "" {
-		offset = back.Offset
+		offset, asked = back.Offset, back.Timestamp
 	}
-	l.put(c, entered(e, offset, l.now()))
+	l.put(c, entered(e, offset, asked, l.now()))
 }
 
 // comeBack is called with what the calendar or a person brings back.
@@ -179,7 +179,7 @@ func (l *Ledger) letter(c kgoka.Context, ch change) letter.Letter {
 	if row.Code != 0 {
 		why = fmt.Sprintf("%d %s", row.Code, row.Text)
 	}
-	return letter.Letter{Topic: l.name(topics.Effects), Partition: c.Partition(), Offset: row.Offset, Timestamp: row.At,
+	return letter.Letter{Topic: l.name(topics.Effects), Partition: c.Partition(), Offset: row.Offset, Timestamp: row.AskedAt,
 		Key: []byte(e.EffectID), Value: l.encode(c, topics.Effects, &e), Own: l.headers(row, kind),
 		Group: Name, Class: ch.class, Cause: ch.cause, Error: why, Attempts: row.Attempts}
 }

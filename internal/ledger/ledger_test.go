@@ -126,6 +126,11 @@ func TestEndpointAway(t *testing.T) {
 		if n := len(w.read(topics.EffectsTable)); n > 4*72*3600/300 {
 			t.Errorf("%d records of waiting", n)
 		}
+		for _, want := range []string{`pending{endpoint="email"} 100`, `oldest_pending_seconds{endpoint="email"} 2592`, `unsure_total{endpoint="email"} 0`} {
+			if text := i.metrics(t); !strings.Contains(text, "orderlog_effects_"+want) {
+				t.Errorf("no line %s in\n%s", want, text)
+			}
+		}
 		i.end(t) // somebody restarts it meanwhile
 		w.start("1", "").ready(t)
 		w.mails()

@@ -29,7 +29,7 @@ var (
 	failedTotal = desc("failed_total", "Effects that were given up: each is a dead letter.")
 	unsureTotal = desc("unsure_total", "Tries repeated because nobody wrote down what came of them.")
 	pending     = desc("pending", "Effects of the partitions here that are neither sent nor failed.")
-	oldest      = desc("oldest_pending_seconds", "Time since the event of the oldest of them; 0 if there is none.")
+	oldest      = desc("oldest_pending_seconds", "Time since the oldest of them was asked for; 0 if there is none.")
 )
 
 // Describe says nothing: there are as many figures as endpoints.

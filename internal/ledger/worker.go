@@ -46,7 +46,7 @@ type lane struct {
 	name  string
 	queue []string
 	busy  int              // who work it off
-	open  map[string]int64 // what is neither sent nor failed, wherever it waits: its event's time
+	open  map[string]int64 // what is neither sent nor failed, wherever it waits: when it was asked for
 	away  bool             // the endpoint was, when last tried
 	until time.Time        // nothing is begun before
 }
@@ -154,7 +154,7 @@ func (l *Ledger) saw(row schemas.LedgerEntry) {
 		return
 	}
 	key := strings.Clone(row.EffectID) // it would keep the payload
-	ln.open[key] = row.At
+	ln.open[key] = row.AskedAt
 	if row.Due != 0 {
 		return // the calendar has it
 	}
