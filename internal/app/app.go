@@ -301,7 +301,7 @@ func (a *App) effects(env graph.Env) error {
 	if !a.wanted(ledger.Name) {
 		return nil
 	}
-	to, err := effect.New(*a.cfg.Effects, effect.Options{Dir: a.folder("mail"), Dial: a.cfg.Dial})
+	to, err := effect.New(*a.cfg.Effects, effect.Options{Dir: a.folder(MailFolder), Dial: a.cfg.Dial})
 	if err != nil {
 		return err
 	}

@@ -50,8 +50,8 @@ type Config struct {
 
 	Rules processors.Config
 
-	// Effects says who is told of events, and how; mails without a server go to the
-	// folder mail in Dir. Nil: nobody, and the processors notification and effects do
+	// Effects says who is told of events, and how; mails without a server go to
+	// MailFolder in Dir. Nil: nobody, and the processors notification and effects do
 	// not run.
 	Effects *effect.Config
 
@@ -79,7 +79,7 @@ func (c *Config) Validate() error {
 		}
 	}
 	if c.Effects == nil && slices.ContainsFunc(c.Processors, ofEffects) {
-		return errors.New("notification and effects need to know who is told of what")
+		return errors.New("notification and effects run only where it is said who is told of what: --effects FILE")
 	}
 	if err := c.Schedule.Validate(); err != nil {
 		return err
@@ -101,6 +101,9 @@ func (c *Config) Validate() error {
 	}
 	return nil
 }
+
+// MailFolder is where mails are written that no server is named for, in Dir.
+const MailFolder = "mail"
 
 // ofEffects tells which processors there are for effects only.
 func ofEffects(processor string) bool { return processor == "notification" || processor == ledger.Name }

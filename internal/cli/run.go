@@ -16,6 +16,7 @@ func newRun(s *session) *cobra.Command {
 		instance string
 		http     string
 		standby  bool
+		effects  string
 		rules    processors.Config
 	}
 	names := app.Names()
@@ -23,7 +24,8 @@ func newRun(s *session) *cobra.Command {
 		Use:   "run PROCESSOR...",
 		Short: "Run some processors, or all, on the cluster that --brokers names",
 		Long: "Runs the processors named, or all of them with `all`, until Ctrl-C. There are\n" +
-			strings.Join(names, ", ") + ". The topics must be there: see `orderlog topics apply`.",
+			strings.Join(names, ", ") + ". The topics must be there: see `orderlog topics apply`.\n" +
+			"Mails and webhooks are off (notification and effects) unless --effects says who is\ntold of what.",
 		Args:      cobra.ArbitraryArgs,
 		ValidArgs: append(slices.Clone(names), "all"),
 		Example:   example("orderlog run all --data /var/lib/orderlog", "orderlog run order voucher --instance b --standby --http :8080"),
@@ -43,6 +45,10 @@ func newRun(s *session) *cobra.Command {
 				c.Processors = append(c.Processors, a)
 			}
 			c.Dir, c.Instance, c.HTTP, c.Standby, c.Rules = cfg.data, cfg.instance, cfg.http, cfg.standby, cfg.rules
+			var err error
+			if c.Effects, err = s.effects(cfg.effects, nil); err != nil {
+				return err
+			}
 			note := "tables in memory"
 			if cfg.data != "" {
 				note = "tables in " + cfg.data
@@ -55,7 +61,8 @@ func newRun(s *session) *cobra.Command {
 	fs.StringVar(&cfg.instance, "instance", "0", "stable `NAME` of this process among those that run the same processors")
 	fs.BoolVar(&cfg.standby, "standby", false, "keep warm tables for partitions that other instances have: taking over needs no recovery")
 	httpFlag(fs, &cfg.http)
+	effectsFlag(fs, &cfg.effects, "without it, or with `off`, nobody does")
 	ruleFlags(fs, &cfg.rules)
-	settable(cmd, "data", "instance", "standby", "http", "series", "opening-credit")
+	settable(cmd, "data", "instance", "standby", "http", "effects", "series", "opening-credit")
 	return cmd
 }

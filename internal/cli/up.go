@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +16,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/orderlog/orderlog/internal/app"
+	"github.com/orderlog/orderlog/internal/effect"
 	"github.com/orderlog/orderlog/internal/folder"
+	"github.com/orderlog/orderlog/internal/ledger"
 	"github.com/orderlog/orderlog/processors"
 )
 
@@ -22,6 +26,28 @@ import (
 func ruleFlags(fs *pflag.FlagSet, r *processors.Config) {
 	fs.StringVar(&r.Series, "series", "A", "first part of invoice `NUMBERS`")
 	fs.Var(newMoney(&r.OpeningLimit, 100_000), "opening-credit", "credit of a customer who is new, `AMOUNT`")
+}
+
+// off is the value of --effects by which nobody is told of anything.
+const off = "off"
+
+func effectsFlag(fs *pflag.FlagSet, file *string, without string) {
+	fs.StringVar(file, "effects", "", "who gets mails and webhooks, `FILE` (see docs/effects.md); "+without)
+}
+
+// effects reads the file, or takes what there is without one.
+func (s *session) effects(file string, without *effect.Config) (*effect.Config, error) {
+	switch file {
+	case "":
+		return without, nil
+	case off:
+		return nil, nil
+	}
+	c, err := effect.Load(s.env.path(file))
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	return &c, nil
 }
 
 func httpFlag(fs *pflag.FlagSet, address *string) {
@@ -41,6 +67,7 @@ func newUp(s *session) *cobra.Command {
 		partitions int32
 		sync       bool
 		http       string
+		effects    string
 		rules      processors.Config
 	}
 	cmd := &cobra.Command{
@@ -48,7 +75,8 @@ func newUp(s *session) *cobra.Command {
 		Short: "Run the whole pipeline on an embedded broker, data kept",
 		Long: `Starts a broker and a schema registry in this process, makes the topics and runs
 every processor until Ctrl-C, which finishes the open transactions first. The
-data folder holds everything: starting again goes on where it stopped.`,
+data folder holds everything: starting again goes on where it stopped. Mails are
+written there, too, as files, unless --effects names a server.`,
 		Args: nothing(),
 		Example: example("orderlog up --data ./data", "",
 			"# then, in another terminal", "orderlog produce --orders 1000", "orderlog verify"),
@@ -58,6 +86,11 @@ data folder holds everything: starting again goes on where it stopped.`,
 			}
 			c := s.appConfig()
 			c.Dir, c.Port, c.RegistryPort, c.Partitions, c.Sync, c.HTTP, c.Rules = cfg.data, cfg.port, cfg.registry, cfg.partitions, cfg.sync, cfg.http, cfg.rules
+			files := effect.Default()
+			var err error
+			if c.Effects, err = s.effects(cfg.effects, &files); err != nil {
+				return err
+			}
 			return s.keepRunning(cmd.Context(), c, "data in "+cfg.data)
 		},
 	}
@@ -68,8 +101,9 @@ data folder holds everything: starting again goes on where it stopped.`,
 	fs.Int32Var(&cfg.partitions, "partitions", 4, "partitions of the topics that are made, `N`")
 	fs.BoolVar(&cfg.sync, "sync", false, "write every batch through to the disk: slower, survives a power cut")
 	httpFlag(fs, &cfg.http)
+	effectsFlag(fs, &cfg.effects, "without it mails become files in the data folder; `off`: nothing does")
 	ruleFlags(fs, &cfg.rules)
-	settable(cmd, "data", "port", "registry-port", "partitions", "sync", "http", "series", "opening-credit")
+	settable(cmd, "data", "port", "registry-port", "partitions", "sync", "http", "effects", "series", "opening-credit")
 	return cmd
 }
 
@@ -95,7 +129,7 @@ func (s *session) keepRunning(ctx context.Context, cfg app.Config, note string) 
 	if err != nil {
 		return startHint(err, cfg)
 	}
-	if err := s.show(a.Addresses(), func(w io.Writer) error { return s.welcome(w, a.Addresses(), note) }); err != nil {
+	if err := s.show(a.Addresses(), func(w io.Writer) error { return s.welcome(w, a.Addresses(), note, mailsIn(cfg)) }); err != nil {
 		return errors.Join(err, a.Stop())
 	}
 	select {
@@ -109,6 +143,17 @@ func (s *session) keepRunning(ctx context.Context, cfg app.Config, note string) 
 		}
 		return errors.Join(err, stopped)
 	}
+}
+
+// mailsIn says where mails go, "" if there are none.
+func mailsIn(cfg app.Config) string {
+	switch e := cfg.Effects; {
+	case e == nil || e.Mail.To == "" || len(cfg.Processors) > 0 && !slices.Contains(cfg.Processors, ledger.Name):
+		return ""
+	case e.Mail.Server != "":
+		return "by " + e.Mail.Server
+	}
+	return "in " + filepath.Join(cfg.Dir, app.MailFolder)
 }
 
 // showRecovery shows how far tables have been read back, where that takes long.
@@ -155,13 +200,16 @@ func startHint(err error, cfg app.Config) error {
 	return err
 }
 
-func (s *session) welcome(w io.Writer, at app.Addresses, note string) error {
+func (s *session) welcome(w io.Writer, at app.Addresses, note, mails string) error {
 	flags := ""
 	if at.Embedded && at.Brokers[0] != "127.0.0.1:9092" {
 		flags = fmt.Sprintf(" --brokers %s --registry %s", at.Brokers[0], at.Registry)
 	}
 	if s.set.namespace != "" {
 		flags += " --namespace " + s.set.namespace
+	}
+	if mails != "" {
+		note += "\n  mails     " + mails
 	}
 	if at.HTTP != "" {
 		note += "\n  probes    http://" + at.HTTP + "/readyz /livez /metrics"
