@@ -7,6 +7,7 @@ import (
 	"github.com/orderlog/orderlog/processors/graph"
 	"github.com/orderlog/orderlog/processors/inventory"
 	"github.com/orderlog/orderlog/processors/invoicing"
+	"github.com/orderlog/orderlog/processors/notification"
 	"github.com/orderlog/orderlog/processors/order"
 	"github.com/orderlog/orderlog/processors/voucher"
 )
@@ -15,6 +16,8 @@ import (
 type Config struct {
 	Series       string // of invoices: "A" gives A-2026-000001
 	OpeningLimit int64  // credit of a customer who is new, minor units
+
+	Notification notification.Config // who is told of events; zero: nobody
 }
 
 // All returns every processor.
@@ -25,5 +28,6 @@ func All(cfg Config) []graph.Rule {
 		graph.Of(credit.New(credit.Config{OpeningLimit: cfg.OpeningLimit})),
 		graph.Of(invoicing.New()),
 		graph.Of(voucher.New()),
+		graph.Of(notification.New(cfg.Notification)),
 	}
 }
