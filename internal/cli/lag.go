@@ -16,6 +16,7 @@ import (
 	"github.com/orderlog/orderlog/internal/calendar"
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/group"
+	"github.com/orderlog/orderlog/internal/ledger"
 	"github.com/orderlog/orderlog/processors"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -43,7 +44,8 @@ func newLag(s *session) *cobra.Command {
 		Long: `Shows what each processor's consumer group has still to handle, per partition, up
 to the end of what is committed (the last stable offset). The lag counts offsets,
 of which some are transaction markers; where nothing but markers is left, it is 0.
-BEHIND is the age of the first record that is not handled yet.`,
+BEHIND is the age of the first record that is not handled yet. The groups of mails
+and webhooks are left out until they have run.`,
 		Example: example("orderlog lag", "orderlog lag order voucher -o json"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			lags, err := s.lag(cmd.Context(), args, all)
@@ -64,8 +66,8 @@ func pipeline() (groups []string, inputs map[string][]string) {
 		groups = append(groups, r.Name())
 		inputs[r.Name()] = append(slices.Clone(r.Inputs()), topics.Loop(r.Name()))
 	}
-	groups = append(groups, calendar.Name)
-	inputs[calendar.Name] = calendar.Inputs()
+	groups = append(groups, calendar.Name, ledger.Name)
+	inputs[calendar.Name], inputs[ledger.Name] = calendar.Inputs(), ledger.Inputs()
 	return groups, inputs
 }
 
@@ -105,10 +107,15 @@ func (s *session) lag(ctx context.Context, only []string, all bool) ([]groupLag,
 			return !slices.Contains(only, g) && !slices.Contains(only, s.bare(g))
 		})
 	}
-	return s.lagOf(ctx, adm, groups, wanted)
+	optional := map[string]bool{} // unless they are asked after: who tells nobody is not behind
+	if len(only) == 0 {
+		optional[s.name("notification")], optional[s.name(ledger.Name)] = true, true
+	}
+	return s.lagOf(ctx, adm, groups, wanted, optional)
 }
 
-func (s *session) lagOf(ctx context.Context, adm *kadm.Client, groups []string, wanted map[string][]string) ([]groupLag, error) {
+// lagOf leaves optional groups out that have never run.
+func (s *session) lagOf(ctx context.Context, adm *kadm.Client, groups []string, wanted map[string][]string, optional map[string]bool) ([]groupLag, error) {
 	described, err := adm.DescribeGroups(ctx, groups...)
 	if err != nil {
 		return nil, fmt.Errorf("describing groups: %w", err)
@@ -119,6 +126,9 @@ func (s *session) lagOf(ctx context.Context, adm *kadm.Client, groups []string, 
 		committed, err := group.Offsets(ctx, adm, g) // none if nobody ever ran it
 		if err != nil {
 			return nil, err
+		}
+		if len(committed) == 0 && optional[g] {
+			continue
 		}
 		names := slices.Concat(wanted[g], sorted(committed))
 		slices.Sort(names)
