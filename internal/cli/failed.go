@@ -225,7 +225,7 @@ func failedOf(it mend.Item) failed {
 	f := failed{ID: it.ID, At: rfc(it.At), To: it.To, Group: l.Group, Key: string(l.Key), Type: event.Header(l.Original(), event.Type),
 		Class: l.Class, Cause: l.Cause, Error: l.Error, Attempts: []attempt{}, Redriven: l.Redriven}
 	if it.Topic == topics.RetryTable {
-		f.Due = rfc(l.Due)
+		f.Due = rfc(it.Due)
 	}
 	for _, a := range l.Attempts {
 		f.Attempts = append(f.Attempts, attempt{rfc(a.At), a.Error})
@@ -272,7 +272,7 @@ func failedTable(w io.Writer, items []mend.Item, rest int) error {
 	for _, it := range items {
 		l, at := it.Letter, it.At
 		if it.Topic == topics.RetryTable {
-			at = l.Due
+			at = it.Due
 		}
 		row := []string{it.ID, moment(at), word(l.Group), word(string(l.Key)), word(event.Header(l.Original(), event.Type)), strconv.Itoa(len(l.Attempts)), line(l.Cause), brief(l.Error)}
 		if closed {

@@ -175,7 +175,7 @@ func nextOf(all []mend.Item, now time.Time) next {
 			n.Deadlines++
 			continue
 		}
-		wait := time.UnixMilli(it.Letter.Due).Sub(now)
+		wait := time.UnixMilli(it.Due).Sub(now)
 		if n.Next == nil {
 			f := failedOf(it)
 			n.Next, n.InSeconds = &f, wait.Seconds()

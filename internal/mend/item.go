@@ -19,6 +19,7 @@ type Item struct {
 	Offset    int64
 	At        int64  // timestamp of its record, Unix ms
 	Entry     string // key of its record, of an entry
+	Due       int64  // of an entry, Unix ms: as its key says, for it may have been pulled forward
 	To        string // catalogue topic that an entry goes to when it is due
 	Letter    letter.Letter
 	Done      *schemas.Audited // what a person did about a dead letter; nil: it is open
@@ -69,7 +70,7 @@ func (f Filter) fits(it Item) bool {
 		f.Group != "" && f.Group != l.Group,
 		f.Cause != "" && f.Cause != l.Cause,
 		f.Error != "" && !strings.Contains(l.Error, f.Error) && !strings.Contains(Normal(l.Error), f.Error),
-		f.DueBefore != 0 && l.Due >= f.DueBefore,
+		f.DueBefore != 0 && it.Due >= f.DueBefore,
 		f.Since != 0 && it.At < f.Since:
 		return false
 	}

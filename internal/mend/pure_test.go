@@ -38,7 +38,7 @@ func TestNormal(t *testing.T) {
 }
 
 func some(id, group, key, cause, err string, due int64) Item {
-	it := Item{ID: id, Topic: topics.DeadLetter, Letter: letter.Letter{Topic: "order-commands", Group: group, Key: []byte(key), Cause: cause, Error: err, Due: due}}
+	it := Item{ID: id, Topic: topics.DeadLetter, Letter: letter.Letter{Topic: "order-commands", Group: group, Key: []byte(key), Cause: cause, Error: err}, Due: due}
 	fmt.Sscanf(id, "%d/%d", &it.Partition, &it.Offset)
 	it.At = it.Offset
 	return it

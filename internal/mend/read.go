@@ -13,6 +13,7 @@ import (
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/kgoka"
+	"github.com/orderlog/orderlog/processors/retry"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -112,6 +113,7 @@ func (d *Desk) Calendar(ctx context.Context) (entries []Item, pauses []*schemas.
 		case *schemas.Parked:
 			it := item(topics.RetryTable, r, letter.Unpark(b))
 			it.Entry, it.To = key, b.To
+			it.Due, _, _ = retry.ParseKey(key)
 			standing[fmt.Sprint(r.Partition, key)] = it
 		case *schemas.RetryCommand:
 			paused[fmt.Sprint(r.Partition, key)] = b
