@@ -17,24 +17,25 @@ import (
 // the order log, and is documented, at the cut of those. So it is with the audit:
 // what it says was brought back is on its loop.
 var (
-	tables = []string{topics.InventoryTable, topics.CreditTable, topics.InvoicingTable, topics.VoucherTable, topics.RetryTable, topics.Audit}
-	logs   = []string{
+	tables = []string{topics.InventoryTable, topics.CreditTable, topics.InvoicingTable, topics.VoucherTable, topics.NotificationTable, topics.EffectsTable,
+		topics.RetryTable, topics.Audit}
+	logs = []string{
 		topics.OrderCommands, topics.OrderTable, topics.OrderReplies,
 		topics.InventoryTasks, topics.InventoryCommands, topics.CreditTasks, topics.CreditCommands,
-		topics.InvoicingTasks, topics.Invoices, topics.Vouchers, topics.DeadLetter,
-		topics.Retry, topics.OrderLoop, topics.InventoryLoop, topics.CreditLoop, topics.InvoicingLoop, topics.VoucherLoop,
+		topics.InvoicingTasks, topics.Invoices, topics.Vouchers, topics.Effects, topics.DeadLetter,
+		topics.Retry, topics.OrderLoop, topics.InventoryLoop, topics.CreditLoop, topics.InvoicingLoop, topics.VoucherLoop, topics.NotificationLoop, topics.EffectsLoop,
 	}
 )
 
 // tails say nothing once they are handled.
-var tails = []string{topics.OrderReplies, topics.InventoryTasks, topics.CreditTasks, topics.InvoicingTasks,
-	topics.Retry, topics.OrderLoop, topics.InventoryLoop, topics.CreditLoop, topics.InvoicingLoop, topics.VoucherLoop}
+var tails = []string{topics.OrderReplies, topics.InventoryTasks, topics.CreditTasks, topics.InvoicingTasks, topics.Effects,
+	topics.Retry, topics.OrderLoop, topics.InventoryLoop, topics.CreditLoop, topics.InvoicingLoop, topics.VoucherLoop, topics.NotificationLoop, topics.EffectsLoop}
 
 // first are read before the others, since they say what became of commands.
 var first = []string{topics.DeadLetter, topics.Audit, topics.RetryTable,
-	topics.Retry, topics.OrderLoop, topics.InventoryLoop, topics.CreditLoop, topics.InvoicingLoop, topics.VoucherLoop}
+	topics.Retry, topics.OrderLoop, topics.InventoryLoop, topics.CreditLoop, topics.InvoicingLoop, topics.VoucherLoop, topics.NotificationLoop, topics.EffectsLoop}
 
-// reads says which group reads a topic.
+// reads says which group reads a topic; teller reads order-table, too.
 var reads = map[string]string{
 	topics.OrderCommands: "order", topics.OrderReplies: "order",
 	topics.InventoryTasks: "inventory", topics.InventoryCommands: "inventory",
@@ -44,6 +45,7 @@ var reads = map[string]string{
 	topics.Retry:          "retry",
 	topics.OrderLoop:      "order", topics.InventoryLoop: "inventory", topics.CreditLoop: "credit",
 	topics.InvoicingLoop: "invoicing", topics.VoucherLoop: "voucher",
+	topics.Effects: "effects", topics.EffectsLoop: "effects", topics.NotificationLoop: teller,
 }
 
 // offsets are per catalogue topic and partition.
@@ -60,6 +62,7 @@ type offsets map[string][]int64
 // the logs of the same cut.
 type cut struct {
 	committed offsets // by topic that a group reads: the first record it may not have handled
+	told      []int64 // of order-table, likewise, by teller; nil: it has never run
 	starts    offsets
 	ends      offsets // read_committed
 	highs     offsets // high watermarks just before ends: equal unless a transaction is open
@@ -175,7 +178,7 @@ func (r *reader) commits(ctx context.Context, c *cut) error {
 		}
 		groups[g] = rs
 	}
-	for topic, g := range reads {
+	at := func(g, topic string) []int64 {
 		os := make([]int64, r.partitions[topic])
 		for p := range os {
 			os[p] = c.starts[topic][p]
@@ -183,7 +186,23 @@ func (r *reader) commits(ctx context.Context, c *cut) error {
 				os[p] = max(os[p], o.At)
 			}
 		}
-		c.committed[topic] = os
+		return os
+	}
+	for topic, g := range reads {
+		c.committed[topic] = at(g, topic)
+	}
+	if r.telling || len(groups[teller]) > 0 {
+		c.told = at(teller, topics.OrderTable)
 	}
 	return nil
+}
+
+// runs tells whether a group has members.
+func (r *reader) runs(ctx context.Context, g string) (bool, error) {
+	name := topics.Prefixed(r.namespace, g)
+	ds, err := r.adm.DescribeGroups(ctx, name)
+	if err != nil {
+		return false, fmt.Errorf("describing group %q: %w", name, err)
+	}
+	return len(ds[name].Members) > 0, nil
 }

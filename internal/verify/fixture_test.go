@@ -20,6 +20,7 @@ import (
 	"github.com/orderlog/orderlog/processors/credit"
 	"github.com/orderlog/orderlog/processors/inventory"
 	"github.com/orderlog/orderlog/processors/invoicing"
+	"github.com/orderlog/orderlog/processors/notification"
 	saga "github.com/orderlog/orderlog/processors/order"
 	"github.com/orderlog/orderlog/processors/voucher"
 	"github.com/orderlog/orderlog/schemas"
@@ -41,6 +42,7 @@ type fixture struct {
 	ids       int
 	now       time.Time // of every record
 	namespace string
+	told      bool // notification and effects have read everything
 }
 
 // entry is a record to be. Raw stands for a body that nobody can read.
@@ -157,6 +159,37 @@ func (f *fixture) park(e entry, topic string, p, offset int, cause string) {
 	f.write(topics.DeadLetter, e)
 }
 
+// tell has everybody told of what is in the order log: mails, all of them sent.
+func (f *fixture) tell() {
+	rule := notification.New(notification.Config{Mail: "all@shop.example"})
+	step := stepper(f, rule)
+	for _, es := range f.log[topics.OrderTable] {
+		for _, e := range es {
+			for _, out := range step.step(flow.Message{ID: "evt_x", Type: e.typ, Key: e.key, At: 1, Body: e.body}) {
+				b := out.Body.(*schemas.Effect)
+				f.write(topics.Effects, entry{key: out.Key, typ: out.Type, body: b})
+				f.write(topics.EffectsTable, entry{key: out.Key, typ: schemas.EffectSent, body: &schemas.LedgerEntry{EffectID: b.EffectID, OrderID: b.OrderID, Event: b.Event, State: schemas.Sent}})
+			}
+		}
+	}
+	f.told = true
+	for p, es := range f.log[topics.Effects] {
+		f.handled[topics.Effects][p] = len(es)
+	}
+}
+
+// effect is the ID of one of an order.
+func (f *fixture) effect(order string) string {
+	for _, es := range f.log[topics.EffectsTable] {
+		for _, e := range es {
+			if e.body.(*schemas.LedgerEntry).OrderID == order {
+				return e.key
+			}
+		}
+	}
+	panic("no effect of " + order)
+}
+
 func (f *fixture) settle(rng *rand.Rand) {
 	for f.step(rng) {
 	}
@@ -235,7 +268,11 @@ func (f *fixture) store(t testing.TB, opts []kgo.Opt, serde *schemas.Serde) {
 	if err := cl.ProduceSync(t.Context(), all...).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range f.rules {
+	readers := f.rules
+	if f.told {
+		readers = append(slices.Clone(readers), ruleAt{name: "notification", inputs: []string{topics.OrderTable}}, ruleAt{name: "effects", inputs: []string{topics.Effects}})
+	}
+	for _, r := range readers {
 		var done kadm.Offsets
 		for _, topic := range r.inputs {
 			for p, n := range f.handled[topic] {

@@ -44,6 +44,7 @@ type order struct {
 	body                   [16]byte
 	refusals               int64
 	version                int64
+	told                   int64 // entries of the timeline up to the last one that somebody may be told of
 	history                trail
 	faults                 *faults // nil: none
 }
@@ -142,7 +143,7 @@ func (l *orderLog) keep(o *order, at pos, row *schemas.Order) {
 		code, _, _ := strings.Cut(why, ":")
 		o.reasons = append(o.reasons, l.names.of(code))
 	}
-	o.body, o.refusals, o.version = row.BodyHash, row.Refusals, row.Version
+	o.body, o.refusals, o.version, o.told = row.BodyHash, row.Refusals, row.Version, lastTellable(row.Timeline)
 }
 
 func (l *orderLog) keepInvoice(to *schemas.InvoiceAsk, from schemas.InvoiceAsk) {

@@ -58,6 +58,8 @@ type parked struct {
 	on     map[slot][]command         // by where it first stood
 	keys   map[string]map[string]bool // by group
 	causes map[string]int64           // "<group>: <cause>"
+
+	effects int // of them
 }
 
 type slot struct {
@@ -109,6 +111,9 @@ func (w *world) parkOne(l letter.Letter) error {
 	}
 	w.parked.at[at] = true
 	w.parked.causes[l.Group+": "+l.Cause]++
+	if l.Group == reads[topics.Effects] {
+		w.parked.effects++
+	}
 	if w.parked.keys[l.Group] == nil {
 		w.parked.keys[l.Group] = map[string]bool{}
 	}

@@ -30,6 +30,7 @@ type reader struct {
 	adm        *kadm.Client
 	namespace  string
 	partitions map[string]int // by catalogue topic
+	telling    bool           // teller runs
 	records    atomic.Int64
 
 	mu      sync.Mutex
@@ -53,7 +54,9 @@ func newReader(ctx context.Context, cl *kgo.Client, namespace string) (*reader, 
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("topics missing: %s", strings.Join(missing, ", "))
 	}
-	return r, nil
+	var err error
+	r.telling, err = r.runs(ctx, teller)
+	return r, err
 }
 
 func (r *reader) name(topic string) string { return topics.Prefixed(r.namespace, topic) }

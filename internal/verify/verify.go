@@ -95,6 +95,7 @@ func follow(ctx context.Context, cfg Config, cl *kgo.Client) (*world, int64, err
 		return nil, 0, err
 	}
 	w := newWorld(ctx, cfg, r.partitions)
+	w.telling = r.telling
 	up := time.NewTimer(cfg.Wait)
 	defer up.Stop()
 	var before *cut

@@ -70,6 +70,7 @@ func TestSmallLogHolds(t *testing.T) {
 			t.Errorf("%s is %s, the test needs it %s", id, got, state)
 		}
 	}
+	f.tell()
 	r := f.verdict(t)
 	for _, c := range r.Checks {
 		if !c.OK {
@@ -99,6 +100,27 @@ var mutations = []struct {
 	check, name, names string
 	do                 func(*fixture)
 }{
+	{"effects", "one is lost", delivered, func(f *fixture) {
+		f.tell()
+		f.drop(topics.EffectsTable, f.effect(delivered))
+	}},
+	{"effects", "one that nobody has asked for", delivered, func(f *fixture) {
+		f.tell()
+		f.write(topics.EffectsTable, entry{key: "eff_1", body: &schemas.LedgerEntry{EffectID: "eff_1", OrderID: delivered, State: schemas.Sent}})
+	}},
+	{"effects", "one of no order", "ord_unheard_of", func(f *fixture) {
+		f.tell()
+		f.write(topics.EffectsTable, entry{key: "eff_1", body: &schemas.LedgerEntry{EffectID: "eff_1", OrderID: "ord_unheard_of", State: schemas.Sent}})
+	}},
+	{"effects", "an event that nobody has looked at", rejected, func(f *fixture) {
+		f.tell()
+		f.drop(topics.NotificationTable, rejected)
+	}},
+	{"effects", "a row that cannot be read", "eff_1", func(f *fixture) {
+		f.tell()
+		f.write(topics.EffectsTable, entry{key: "eff_1", raw: []byte("?")})
+	}},
+
 	{"orders", "an order is lost", invalid, func(f *fixture) { f.drop(topics.OrderTable, invalid) }},
 	{"orders", "a delivery is lost", invoiced, func(f *fixture) { f.handledUnseen(&schemas.DeliverOrder{OrderID: invoiced}) }},
 	{"orders", "a cancellation is lost", contested, func(f *fixture) { f.handledUnseen(&schemas.CancelOrder{OrderID: contested}) }},
@@ -503,5 +525,19 @@ func TestEachCheckFailsAlone(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// An effect that its group has not read yet is on its way, and is not missed.
+func TestEffectOnItsWay(t *testing.T) {
+	f := smallLog()
+	f.tell()
+	p := partOf(f.effect(delivered))
+	es := f.log[topics.Effects][p]
+	f.handled[topics.Effects][p]--
+	f.drop(topics.EffectsTable, es[len(es)-1].key)
+	if r := f.verdict(t); !r.OK || r.Still || r.InFlight != 1 {
+		r.Text(t.Output(), false)
+		t.Errorf("OK %t, still %t, in flight %d", r.OK, r.Still, r.InFlight)
 	}
 }

@@ -32,6 +32,8 @@ type world struct {
 	grants   []*rows[schemas.Grants]
 	invoices []*docs[invoice]
 	vouchers []*docs[schemas.Voucher]
+	notices  []*rows[schemas.Notices]
+	effects  []ledger
 	dead     *deadLetters
 	calendar []*calendar
 	parked   parked // as of the last cut
@@ -41,6 +43,8 @@ type world struct {
 	cut    *cut
 	before offsets
 	still  bool // nothing moves: every bound is an equality
+
+	telling bool // teller runs: it is waited for
 
 	now, stuckAfter, opening int64
 }
@@ -59,6 +63,8 @@ func newWorld(ctx context.Context, cfg Config, partitions map[string]int) *world
 	w.accounts = table[schemas.Account](w, topics.CreditTable)
 	w.series = table[schemas.Series](w, topics.InvoicingTable)
 	w.grants = table[schemas.Grants](w, topics.VoucherTable)
+	w.notices = table[schemas.Notices](w, topics.NotificationTable)
+	w.effects = parts(w, topics.EffectsTable, newLedger)
 	w.invoices = parts(w, topics.Invoices, func(w *world) *docs[invoice] { return newDocs(w, topics.Invoices, newInvoices()) })
 	w.vouchers = parts(w, topics.Vouchers, func(w *world) *docs[schemas.Voucher] { return newDocs(w, topics.Vouchers, newVouchers()) })
 	parts(w, topics.DeadLetter, func(w *world) *deadLetters { return w.dead })
@@ -158,8 +164,9 @@ func (w *world) eachOrder(f func(*order)) {
 	}
 }
 
-// waiting counts the records that their group has not handled yet.
-func (w *world) waiting() int64 { return w.unread() + int64(len(w.parked.at)) }
+// waiting counts the records that their group has not handled yet. Effects that are
+// tried again later keep nobody waiting.
+func (w *world) waiting() int64 { return w.unread() + int64(len(w.parked.at)-w.parked.effects) }
 
 // unread counts the records that their group has not committed yet.
 func (w *world) unread() (n int64) {
@@ -169,7 +176,7 @@ func (w *world) unread() (n int64) {
 		}
 	}
 	for p, l := range w.orders {
-		if l.end > w.cut.committed[topics.OrderTable][p] {
+		if l.end > w.cut.committed[topics.OrderTable][p] || w.telling && l.end > w.cut.told[p] {
 			n++
 		}
 	}
