@@ -122,7 +122,8 @@ func bodyOf(ctx context.Context, serde *schemas.Serde, value []byte) json.RawMes
 func (s *session) printDid(d did) error {
 	st := s.outStyle()
 	return s.line(d, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%s %s %s %s %s %s %s\n", st.dim(d.At), word(d.Who), st.bold(word(d.What)), word(d.Group), word(d.Key), word(d.Target), line(d.Why))
+		text := fmt.Sprintf("%s %s %s %s %s %s %s", st.dim(d.At), word(d.Who), st.bold(word(d.What)), word(d.Group), word(d.Key), word(d.Target), line(d.Why))
+		_, err := fmt.Fprintln(w, strings.TrimRight(text, " "))
 		return err
 	})
 }

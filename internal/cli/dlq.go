@@ -74,7 +74,7 @@ func (s *session) letters(ctx context.Context, d *mend.Desk, f *pick, dealt bool
 	if dealt {
 		what = "dead letter"
 	}
-	return f.some(what, items)
+	return f.some(what, "dlq list --done", items)
 }
 
 func newDLQList(s *session) *cobra.Command {
@@ -86,7 +86,7 @@ func newDLQList(s *session) *cobra.Command {
 		Example: example("orderlog dlq list --group order --since -1h", "orderlog dlq list --done --limit 0 -o json"),
 	}, func(_ context.Context, _ *mend.Desk, some []mend.Item, rest int) error {
 		return s.show(failedAll(some), func(w io.Writer) error { return failedTable(w, some, rest) })
-	}), 20)
+	}), mostShown)
 }
 
 // sum is how many dead letters are of one kind.

@@ -113,18 +113,19 @@ func (a *acted) redriven(w io.Writer, st style) error {
 		fmt.Fprintf(w, ", %d of them first", a.Canaries)
 	}
 	if a.Handled > 0 {
-		fmt.Fprintf(w, "; %d handled", a.Handled-len(a.CameBack))
+		fmt.Fprintf(w, "; %d handled, %d came back", a.Handled-len(a.CameBack), len(a.CameBack))
 	}
 	fmt.Fprintln(w)
-	for what, ids := range map[string][]string{"somebody else was faster": a.Taken, "cannot be redriven as they are": a.Left} {
-		if n := len(ids); n > 0 {
-			fmt.Fprintf(w, "%s: %s\n", what, strings.Join(ids[:min(n, 10)], " "))
-		}
-	}
-	const most = 20
-	for _, b := range a.CameBack[:min(most, len(a.CameBack))] {
+	for _, b := range a.CameBack[:min(mostShown, len(a.CameBack))] {
 		fmt.Fprintf(w, "%s %s, now %s: %s: %s\n", st.bad("came back:"), b.ID, cmp.Or(b.As, "in the calendar"), line(b.Cause), line(b.Error))
 	}
+	notDone := func(why string, ids []string) {
+		if n := len(ids); n > 0 {
+			fmt.Fprintf(w, "%s: %s: %s\n", why, letters(n), strings.Join(ids[:min(n, mostShown)], " "))
+		}
+	}
+	notDone("dealt with by somebody else meanwhile", a.Taken)
+	notDone("cannot be redriven as they are", a.Left)
 	return nil
 }
 

@@ -99,19 +99,17 @@ func parseWhen(flag, s string, now time.Time) (int64, error) {
 }
 
 // some is what is picked of items, which are all that there is; rest is how many
-// the limit leaves away.
-func (f *pick) some(what string, items []mend.Item) (some []mend.Item, rest int, err error) {
+// the limit leaves away. list is the command that shows them.
+func (f *pick) some(what, list string, items []mend.Item) (some []mend.Item, rest int, err error) {
 	some = f.Select(items)
 	if m := f.Missing(items); len(m) > 0 {
-		return nil, 0, hinted(fmt.Errorf("no %s %s", what, strings.Join(m, ", ")), "`orderlog %s list` shows which there are", nouns[what])
+		return nil, 0, hinted(fmt.Errorf("no %s %s", what, strings.Join(m, ", ")), "`orderlog %s` shows which there are", list)
 	}
 	if f.limit > 0 && len(some) > f.limit {
 		some, rest = some[:f.limit], len(some)-f.limit
 	}
 	return some, rest, nil
 }
-
-var nouns = map[string]string{"entry": "retries", "open dead letter": "dlq", "dead letter": "dlq"}
 
 // act is how one acts on what is picked.
 type act struct {
@@ -258,7 +256,7 @@ func detailed(ctx context.Context, serde *schemas.Serde, it mend.Item) failed {
 	return f
 }
 
-// failedTable prints one line each; when is the column that tells them apart in time.
+// failedTable prints one line each, and how many are left away.
 func failedTable(w io.Writer, items []mend.Item, rest int) error {
 	head := []string{"ID", "WRITTEN", "PROCESSOR", "KEY", "TYPE", "ATTEMPTS", "CAUSE", "ERROR"}
 	closed := slices.ContainsFunc(items, func(it mend.Item) bool { return it.Done != nil })
@@ -414,6 +412,10 @@ type back struct {
 	Error string `json:"error"`
 }
 
+// mostShown is of how many things a command tells one by one, unless it is asked for
+// all of them.
+const mostShown = 20
+
 // dry shows what would be done where that is more than one thing and nobody has
 // said yes.
 func (s *session) dry(a *acted, items []mend.Item, yes bool, would string) (bool, error) {
@@ -429,11 +431,10 @@ func (s *session) dry(a *acted, items []mend.Item, yes bool, would string) (bool
 	}
 	a.DryRun = true
 	return true, s.show(a, func(w io.Writer) error {
-		const most = 20
-		if err := failedTable(w, items[:min(most, len(items))], 0); err != nil {
+		if err := failedTable(w, items[:min(mostShown, len(items))], 0); err != nil {
 			return err
 		}
-		if n := len(items) - most; n > 0 {
+		if n := len(items) - mostShown; n > 0 {
 			fmt.Fprintf(w, "and %d more\n", n)
 		}
 		_, err := fmt.Fprintf(w, "\nwould %s: --yes does it\n", would)

@@ -66,7 +66,7 @@ waits has one.`,
 			if err != nil {
 				return err
 			}
-			some, rest, err := f.some("entry", all)
+			some, rest, err := f.some("entry", "retries list", all)
 			if err != nil {
 				return err
 			}
@@ -78,15 +78,18 @@ waits has one.`,
 			})
 		},
 	}
-	f.flags(cmd, 20)
+	f.flags(cmd, mostShown)
 	f.dueFlag(cmd.Flags())
 	return cmd
 }
 
 func pausesText(w io.Writer, st style, pauses []*schemas.RetryCommand) error {
 	for _, p := range pauses {
-		_, err := fmt.Fprintf(w, "%s %s, by %s %s\n", st.warn("paused:"), scope(p.Group, p.Cause), word(p.Who), line(p.Reason))
-		if err != nil {
+		why := ""
+		if p.Reason != "" {
+			why = ": " + line(p.Reason)
+		}
+		if _, err := fmt.Fprintf(w, "%s %s, by %s%s\n", st.warn("paused:"), scope(p.Group, p.Cause), word(p.Who), why); err != nil {
 			return err
 		}
 	}
@@ -118,7 +121,7 @@ func newRetriesShow(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			some, _, err := f.some("entry", all)
+			some, _, err := f.some("entry", "retries list", all)
 			if err != nil {
 				return err
 			}
@@ -287,7 +290,7 @@ func (s *session) actOnEntries(cmd *cobra.Command, f *pick, a *act, ids []string
 	if err != nil {
 		return err
 	}
-	some, _, err := f.some("entry", all)
+	some, _, err := f.some("entry", "retries list", all)
 	if err != nil {
 		return err
 	}
