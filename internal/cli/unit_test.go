@@ -1,11 +1,15 @@
 package cli
 
 import (
+	"maps"
 	"math"
 	"testing"
 	"time"
 
+	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/internal/mend"
 	"github.com/orderlog/orderlog/schemas"
+	"github.com/orderlog/orderlog/topics"
 )
 
 func TestParseMoney(t *testing.T) {
@@ -100,5 +104,38 @@ func TestPercent(t *testing.T) {
 		if got := schemas.Percent(bp); got != want {
 			t.Errorf("%d basis points are shown as %q, want %q", bp, got, want)
 		}
+	}
+}
+
+func TestParseWhen(t *testing.T) {
+	now := time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)
+	for text, want := range map[string]time.Time{
+		"now": now, "30m": now.Add(30 * time.Minute), "-1h30m": now.Add(-90 * time.Minute),
+		"2026-02-01": now.Truncate(24 * time.Hour).Add(24 * time.Hour), "2026-01-31T09:00:00+01:00": now, "2026-01-31 08:00:00": now,
+	} {
+		if got, err := parseWhen("--to", text, now); err != nil || got != want.UnixMilli() {
+			t.Errorf("%q is %d, %v; want %d", text, got, err, want.UnixMilli())
+		}
+	}
+	for _, text := range []string{"", "soon", "30", "2026", "1d"} {
+		if got, err := parseWhen("--to", text, now); err == nil {
+			t.Errorf("%q was taken for %d", text, got)
+		}
+	}
+}
+
+func TestNextOf(t *testing.T) {
+	now := time.UnixMilli(1767225600000)
+	entry := func(wait time.Duration, topic string) mend.Item {
+		return mend.Item{Topic: topics.RetryTable, Due: now.Add(wait).UnixMilli(), Letter: letter.Letter{Topic: topic}}
+	}
+	all := []mend.Item{entry(-time.Hour, ""), entry(-time.Second, "t"), entry(0, "t"), entry(5*time.Minute, "t"), entry(time.Hour, "t"), entry(25*time.Hour, "t"), entry(30*time.Hour, "")}
+	got := nextOf(all, now)
+	want := map[string]int{"5m0s": 3, "1h0m0s": 4, "24h0m0s": 4}
+	if got.Next == nil || got.InSeconds != -1 || got.Overdue != 2 || !maps.Equal(got.Within, want) || got.Later != 1 || got.Deadlines != 2 {
+		t.Errorf("%+v", got)
+	}
+	if none := nextOf(nil, now); none.Next != nil || len(none.Within) != 3 {
+		t.Errorf("of nothing: %+v", none)
 	}
 }

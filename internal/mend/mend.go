@@ -222,7 +222,7 @@ func acting(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, kerr.InvalidProducerEpoch), errors.Is(err, kerr.ProducerFenced), errors.Is(err, kerr.InvalidProducerIDMapping):
+	case errors.Is(err, kerr.InvalidProducerEpoch), errors.Is(err, kerr.ProducerFenced):
 		return fmt.Errorf("%w: %w", ErrTaken, err)
 	}
 	return fmt.Errorf("writing what was done: %w", err)

@@ -64,7 +64,8 @@ func (d *Desk) Redrive(ctx context.Context, items []Item, how Redrive) (rep Repo
 	if len(rep.Back) > 0 && len(rest) > 0 {
 		return rep, ErrCanary
 	}
-	return rep, d.round(ctx, rest, len(open), how, &rep)
+	err = d.round(ctx, rest, len(open), how, &rep)
+	return rep, err
 }
 
 // open takes over and leaves away what somebody else has dealt with since the items
