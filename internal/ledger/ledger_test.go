@@ -161,12 +161,14 @@ func TestRefused(t *testing.T) {
 		w.start("1", "").ready(t)
 		w.refuse["cus_0@shop.example"] = 550
 		tries := map[string][]time.Time{}
-		w.answer = func(id string, n int) int {
-			w.set(func() { tries[id] = append(tries[id], time.Now()) })
-			if id == w.all[1].EffectID || id == w.all[2].EffectID && n < 3 {
-				return later
-			}
-			return 0
+		w.answer = func(id string, n int) (code int) {
+			w.set(func() {
+				tries[id] = append(tries[id], time.Now())
+				if id == w.all[1].EffectID || id == w.all[2].EffectID && n < 3 {
+					code = later
+				}
+			})
+			return code
 		}
 		es := w.ask(4)
 		never, always, twice := es[0].EffectID, es[1].EffectID, es[2].EffectID

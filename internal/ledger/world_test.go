@@ -113,8 +113,8 @@ func (w *world) ask(orders int) []schemas.Effect {
 			rs = append(rs, w.record(topics.Effects, e))
 		}
 	}
+	w.set(func() { w.all = append(w.all, es...) }) // before the servers hear of them
 	w.produce(rs...)
-	w.all = append(w.all, es...)
 	return es
 }
 
