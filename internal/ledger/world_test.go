@@ -60,11 +60,12 @@ type world struct {
 	answer func(id string, n int) int // to the n-th try of that effect, in its time: a code, 0 if it is well
 	taken  func()                     // called after a server took something, before it says so
 	hangs  bool                       // the receiver, until its caller gives up
+	over   time.Duration              // for which a server that ends is waited for
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, serde: schemas.NewLocalSerde(), took: map[string]int{}, tries: map[string]int{}, refuse: map[string]int{}, taken: func() {}, answer: func(string, int) int { return 0 }}
+	w := &world{t: t, serde: schemas.NewLocalSerde(), took: map[string]int{}, tries: map[string]int{}, refuse: map[string]int{}, taken: func() {}, answer: func(string, int) int { return 0 }, over: time.Hour}
 	w.cfg = effect.Default()
 	w.cfg.Mail.To, w.cfg.Mail.From = "{customer}@shop.example", mail.Address{Address: "orders@shop.example"}
 	w.cfg.Mail.Server, w.cfg.Mail.TLS = smtpAddr, effect.NoTLS
@@ -273,7 +274,7 @@ func (w *world) serve(addr string, serve func(net.Listener) error, end func() er
 	stop = sync.OnceFunc(func() {
 		end()
 		<-done
-		time.Sleep(time.Hour) // for those who are at it
+		time.Sleep(w.over)
 	})
 	w.t.Cleanup(stop)
 	return stop
