@@ -34,18 +34,27 @@ func BenchmarkDeadEndpoint(b *testing.B) {
 		began := time.Now()
 		w.cfg.Webhooks = webhooks
 		i = w.start("1", dir).ready(b)
-		w.until("all are queued", 5*time.Minute, func() bool { return i.pending(schemas.KindEmail) == *waiting })
+		soon(b, func() bool { return i.pending(schemas.KindEmail) == *waiting })
 		b.ReportMetric(time.Since(began).Seconds(), "start-s")
 		b.ReportMetric(float64(heap()-before)/float64(*waiting), "heap-B/effect")
 
 		w.cfg.Mail.To = ""
 		began = time.Now()
 		w.ask(calls)
-		w.until("webhooks are called", 5*time.Minute, func() bool { return i.sent("webhook erp") == calls })
+		soon(b, func() bool { return i.sent("webhook erp") == calls })
 		b.ReportMetric(calls/time.Since(began).Seconds(), "webhooks/s")
 		i.end(b)
 	}
 	b.ReportMetric(0, "ns/op")
+}
+
+func soon(b *testing.B, ok func() bool) {
+	b.Helper()
+	for end := time.Now().Add(5 * time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.Fatal("not within five minutes")
+		}
+	}
 }
 
 func heap() uint64 {
