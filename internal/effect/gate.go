@@ -47,19 +47,19 @@ func (g *gate) Send(ctx context.Context, e schemas.Effect) Outcome {
 		o.RetryAfter = wait
 		return o
 	}
-	o := g.try(ctx, e)
-	g.leave(probe, ctx.Err() != nil, o)
+	o, panicked := g.try(ctx, e)
+	g.leave(probe, panicked || ctx.Err() != nil, o)
 	return o
 }
 
 // try survives a panic, of a template for instance: that is one effect's trouble.
-func (g *gate) try(ctx context.Context, e schemas.Effect) (o Outcome) {
+func (g *gate) try(ctx context.Context, e schemas.Effect) (o Outcome, panicked bool) {
 	defer func() {
 		if v := recover(); v != nil {
-			o = outcome(Transient, 0, "panic: %v", v)
+			o, panicked = outcome(Transient, 0, "panic: %v", v), true
 		}
 	}()
-	return g.to.Send(ctx, e)
+	return g.to.Send(ctx, e), false
 }
 
 // closed is for how long nothing is let through.

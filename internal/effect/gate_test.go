@@ -141,3 +141,54 @@ func TestGateBoundsConcurrency(t *testing.T) {
 		}
 	})
 }
+
+// One effect at which a sender panics is one effect's trouble: others go on, and a
+// closed gate stays as it was.
+func TestGateSurvivesPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{end: Outcome{Class: Transient, Sick: true}}
+		g := newGate(f, 1)
+		bug := func() {
+			t.Helper()
+			g.to = panics{}
+			if o := g.Send(t.Context(), schemas.Effect{}); o.Class != Transient || o.Text != "panic: a bug" {
+				t.Errorf("%v", o)
+			}
+			g.to = f
+		}
+		bug()
+		for range maxTroubles {
+			g.Send(t.Context(), schemas.Effect{})
+		}
+		if wait := g.closed(); wait != firstPause {
+			t.Errorf("closed for %v", wait)
+		}
+		time.Sleep(firstPause)
+		bug()
+		if o := g.Send(t.Context(), schemas.Effect{}); o.Class != Transient || g.closed() != 2*firstPause {
+			t.Errorf("%v, then closed for %v", o, g.closed())
+		}
+	})
+}
+
+type panics struct{}
+
+func (panics) Send(context.Context, schemas.Effect) Outcome { panic("a bug") }
+
+func TestLanes(t *testing.T) {
+	c := Config{Webhooks: []Webhook{{Name: "erp", Concurrency: 7}}} // nobody gets mails
+	es, err := New(c, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hook, mail := schemas.Effect{EffectID: "eff_1", Kind: schemas.KindWebhook, To: "erp"}, schemas.Effect{EffectID: "eff_1", Kind: schemas.KindEmail, To: "a@shop.example"}
+	if a, b := es.Width(Lane(hook)), es.Width(Lane(mail)); a != 7 || b != 1 {
+		t.Errorf("%d and %d at once", a, b)
+	}
+	if wait := es.Closed(Lane(hook)) + es.Closed(Lane(mail)); wait != 0 {
+		t.Errorf("closed for %v", wait)
+	}
+	if o := es.Send(t.Context(), mail); o.Class != Permanent {
+		t.Errorf("a mail with nowhere to go: %v", o)
+	}
+}
