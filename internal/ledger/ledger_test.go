@@ -293,7 +293,8 @@ func TestTakenOverWhileSending(t *testing.T) {
 }
 
 // An instance gets back what another one has taken over and tried, and died at:
-// what comes of its own first try is of no meaning any more.
+// what comes of its own first try is of no meaning any more. Until the two have found
+// each other, it may change hands once more: each time is one unsure try.
 func TestTakenOverAndBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -318,7 +319,7 @@ func TestTakenOverAndBack(t *testing.T) {
 		for id, row := range w.rows() {
 			switch {
 			case row.Unsure == 0 && row.State == schemas.Failed && row.Tries == 1 && w.times(id) == 0:
-			case row.Unsure == 2 && row.State == schemas.Sent && row.Tries == 3 && w.times(id) == 2:
+			case row.Unsure >= 2 && row.State == schemas.Sent && row.Tries == row.Unsure+1 && int64(w.times(id)) <= int64(row.Unsure):
 				back++
 			default:
 				t.Errorf("taken %d times: %+v", w.times(id), row)
