@@ -19,6 +19,7 @@ import (
 var (
 	kills  = flag.Int("crash.kills", 3, "how often `orderlog up` is killed")
 	orders = flag.Int("crash.orders", 2000, "orders produced meanwhile")
+	told   = flag.String("crash.effects", "", "who is told, as `orderlog up --effects` takes it; without it every mail becomes a file")
 	seed   = flag.Uint64("crash.seed", uint64(time.Now().UnixNano()), "of the moments; printed on failure")
 )
 
@@ -55,7 +56,7 @@ type process struct {
 
 func up(t *testing.T, exe, dir string) process {
 	t.Helper()
-	cmd := exec.Command(exe, "up", "--data", dir, "--port", "0", "--registry-port", "0", "-o", "json")
+	cmd := exec.Command(exe, "up", "--data", dir, "--port", "0", "--registry-port", "0", "--effects", *told, "-o", "json")
 	cmd.Stderr = t.Output()
 	out, err := cmd.StdoutPipe()
 	must(t, err)
