@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -232,10 +233,30 @@ func scriptCommit(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(adm.CommitAllOffsets(context.Background(), args[0], offsets))
 }
 
+// shared is what a command writes to, and its clients: those may still log when the
+// command has ended.
+type shared struct {
+	mu      sync.Mutex
+	written bytes.Buffer
+}
+
+func (s *shared) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.written.Write(p)
+}
+
+func (s *shared) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.written.String()
+}
+
 // run is one command line with nothing around it.
 func run(t *testing.T, env Env, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	var out, errs bytes.Buffer
+	var out bytes.Buffer
+	var errs shared
 	env.Stdout, env.Stderr = &out, &errs
 	if env.Stdin == nil {
 		env.Stdin = strings.NewReader("")
@@ -412,7 +433,7 @@ func TestTailFollowsUntilInterrupted(t *testing.T) {
 func TestInterruptIsAFailureElsewhere(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	interrupt()
-	var errs bytes.Buffer
+	var errs shared
 	env := Env{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &errs, Getenv: func(string) string { return "" }, Now: time.Now, Rand: rand.Reader}
 	if code := Main(ctx, []string{"topics", "list", "--brokers", "127.0.0.1:1"}, env); code != exitFailed {
 		t.Errorf("exit code %d", code)

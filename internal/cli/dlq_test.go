@@ -101,7 +101,8 @@ func (s shop) dead(a *app.App, n int) {
 
 func (s shop) command(ctx context.Context, args ...string) (code int, out acted, stderr string) {
 	s.t.Helper()
-	var stdout, errs bytes.Buffer
+	var stdout bytes.Buffer
+	var errs shared
 	env := Env{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &errs, Getenv: func(string) string { return "" }, User: "ann", Now: time.Now, Rand: rand.Reader}
 	code = Main(ctx, append(args, "-o", "json", "--brokers", s.at.Brokers[0], "--registry", s.at.Registry), env)
 	if err := json.Unmarshal(stdout.Bytes(), &out); err != nil {

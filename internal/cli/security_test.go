@@ -136,7 +136,8 @@ func (g *guarded) run(ctx context.Context, env map[string]string, args ...string
 	g.t.Helper()
 	vars := maps.Clone(g.env)
 	maps.Copy(vars, env)
-	var out, errs bytes.Buffer
+	var out bytes.Buffer
+	var errs shared
 	code = Main(ctx, args, Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Dir: g.dir,
 		Getenv: func(name string) string { return vars[name] }, Now: time.Now, Rand: rand.Reader})
 	for _, text := range []string{out.String(), errs.String()} {
@@ -173,7 +174,7 @@ func TestRunLogsIn(t *testing.T) {
 		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 		vars := func(name string) string { return g.env[name] }
 		up, code := make(lines, 10), make(chan int, 1)
-		var errs bytes.Buffer
+		var errs shared
 		go func() {
 			code <- Main(ctx, []string{"run", "voucher", "-o", format, "--log-level", "debug"},
 				Env{Stdin: strings.NewReader(""), Stdout: up, Stderr: &errs, Dir: g.dir, Getenv: vars, Now: time.Now, Rand: rand.Reader})
