@@ -316,6 +316,7 @@ type instance struct {
 	*kgoka.Processor
 	*Ledger
 	wire *wire
+	dir  string
 	stop context.CancelFunc
 	done chan error
 }
@@ -335,7 +336,7 @@ func (w *world) runtime(name, dir string, d dial) kgoka.Config {
 
 func (w *world) start(name, dir string) *instance {
 	w.t.Helper()
-	i := &instance{wire: &wire{dial: w.net.DialContext}, done: make(chan error, 1)}
+	i := &instance{wire: &wire{dial: w.net.DialContext}, dir: dir, done: make(chan error, 1)}
 	es, err := effect.New(w.cfg, effect.Options{Dial: i.wire.connect})
 	must(w.t, err)
 	w.t.Cleanup(es.Close)
