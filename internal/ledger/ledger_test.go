@@ -15,6 +15,7 @@ import (
 
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors/retry"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
@@ -234,7 +235,36 @@ func TestByHand(t *testing.T) {
 	})
 }
 
-// What is no effect is a dead letter, and others flow.
+// A person cancels what waits for its next try.
+func TestCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.calendar()
+		w.cfg.Webhooks = nil
+		w.mails()
+		w.answer = func(string, int) int { return later }
+		w.start("1", "").ready(t)
+		id := w.ask(1)[0].EffectID
+		time.Sleep(time.Minute)
+		entries := w.read(topics.RetryTable)
+		var p schemas.Parked
+		must(t, w.serde.DecodeInto(t.Context(), topics.RetryTable, entries[0].Value, &p))
+		if len(entries) != 1 || entries[0].Partition != kgoka.Partition(id, nparts) || p.Group != Name || p.Cause != causeFailed || !strings.HasPrefix(p.Error, "451 ") {
+			t.Errorf("%d entries, the first %+v", len(entries), p)
+		}
+		p.Cancel = "a test" // the calendar's way to tell
+		key, value, hs := letter.Dispatch(&p)
+		w.produce(&kgo.Record{Topic: topics.EffectsLoop, Key: key, Value: value, Headers: hs})
+		time.Sleep(100 * time.Hour)
+		row, ls := w.rows()[id], w.letters()
+		if row.State != schemas.Failed || row.Tries != 1 || row.Text != "a test" || len(ls) != 1 || ls[0].Cause != causeCancelled || ls[0].Error != "a test" || len(ls[0].Attempts) != 1 {
+			t.Errorf("%+v, dead letters %+v", row, ls)
+		}
+	})
+}
+
+// What is no effect is a dead letter, and others flow. It stays one about what it
+// first was, however often somebody brings it back.
 func TestPoison(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -252,6 +282,13 @@ func TestPoison(t *testing.T) {
 		}
 		if want := map[string]string{"eff_0": "undecodable", "eff_2": "key mismatch"}; !maps.Equal(causes, want) {
 			t.Errorf("dead letters %v, want %v", causes, want)
+		}
+		l := w.letters()[0].Redrive("0/0")
+		w.produce(&kgo.Record{Topic: topics.EffectsLoop, Key: l.Key, Value: l.Value, Headers: l.Headers()})
+		time.Sleep(time.Minute)
+		ls := w.letters()
+		if at := slices.IndexFunc(ls, func(l letter.Letter) bool { return len(l.Attempts) == 2 }); len(ls) != 3 || at < 0 || ls[at].Topic != topics.Effects || ls[at].Group != Name {
+			t.Errorf("dead letters %+v", ls)
 		}
 	})
 }

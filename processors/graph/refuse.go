@@ -7,12 +7,17 @@ import (
 )
 
 // Refuse writes the input of a group that is not made of a rule to dead-letter: it
-// cannot be acted on, ever.
+// cannot be acted on, ever. What came back by the group's loop stays a letter about
+// what it first was.
 func (e Env) Refuse(c kgoka.Context, group, cause, detail string) {
 	rec := c.Record()
 	l := letter.Of(rec)
+	if rec.Topic == topics.Prefixed(e.Namespace, topics.Loop(group)) {
+		l = letter.Parse(rec)
+		l.Seq, l.Due = 0, 0
+	}
 	l.Group = group
-	l = l.Failed(l.Timestamp, letter.Poison, cause, detail, "").Fit()
+	l = l.Failed(rec.Timestamp.UnixMilli(), letter.Poison, cause, detail, "").Fit()
 	c.EmitRecord(topics.Prefixed(e.Namespace, topics.DeadLetter), string(l.Key), l.Value, l.Headers())
 	e.Log.Warn("record put into dead-letter", "group", group, "cause", cause, "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "error", detail)
 }
