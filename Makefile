@@ -25,7 +25,8 @@ test: ## all tests
 test-kafka: ## the tests that need Apache Kafka, which Maven fetches once
 	@if [ -z "$$ORDERLOG_TEST_BROKERS" ] && ! { command -v java && command -v mvn; } >/dev/null; \
 	then echo "test-kafka: skipped: needs Java 17 and Maven, or ORDERLOG_TEST_BROKERS=host:port,..."; \
-	else ORDERLOG_TEST_KAFKA=1 $(GO) test -count=1 -p 1 -timeout 15m ./kgoka ./test/...; fi
+	else ORDERLOG_TEST_KAFKA=1 $(GO) test -count=1 -p 1 -timeout 15m ./kgoka ./test/... && \
+	ORDERLOG_TEST_KAFKA=1 $(GO) test -count=1 ./internal/cli -run 'TestRedrive|TestRetries'; fi
 
 race: ## all tests under the race detector
 	$(GO) test -race ./...

@@ -63,19 +63,7 @@ func (b *bug) mend(at int, then func()) {
 func openShopWith(t *testing.T, b *bug) (shop, *app.App) {
 	t.Helper()
 	b.decided = map[string]int{}
-	a, err := app.New(app.Config{Partitions: 4, Schedule: retry.Schedule{time.Millisecond}, BeforeDecide: b.beforeDecide})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := a.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return shop{t, a.Addresses()}, a
+	return open(t, app.Config{Partitions: 4, Schedule: retry.Schedule{time.Millisecond}, BeforeDecide: b.beforeDecide})
 }
 
 // dead waits for so many dead letters.
@@ -207,15 +195,7 @@ func eachRecord(t *testing.T, a *app.App, topic string, do func(*kgo.Record)) {
 func TestRetriesAndEdits(t *testing.T) {
 	b := new(bug)
 	b.decided = map[string]int{}
-	a, err := app.New(app.Config{Partitions: 2, BeforeDecide: b.beforeDecide})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	defer a.Stop()
-	s := shop{t, a.Addresses()}
+	s, a := open(t, app.Config{Partitions: 2, BeforeDecide: b.beforeDecide})
 	s.run("", "produce", "--orders", "8", "--seed", "5")
 	var shown calendarShown
 	for len(shown.Entries) < 8 {

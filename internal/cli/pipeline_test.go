@@ -9,9 +9,11 @@ import (
 
 	"github.com/orderlog/orderlog/internal/app"
 	"github.com/orderlog/orderlog/internal/client"
+	"github.com/orderlog/orderlog/internal/devbroker"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/processors"
 	"github.com/orderlog/orderlog/schemas"
+	"github.com/orderlog/orderlog/test/kafka"
 	"github.com/orderlog/orderlog/topics"
 )
 
@@ -137,7 +139,22 @@ type shop struct {
 
 func openShop(t *testing.T) shop {
 	t.Helper()
-	a, err := app.New(app.Config{Partitions: 2})
+	s, _ := open(t, app.Config{Partitions: 2})
+	return s
+}
+
+// open runs the processors of cfg, on Apache Kafka where tests are to have it.
+func open(t *testing.T, cfg app.Config) (shop, *app.App) {
+	t.Helper()
+	if kafka.Wanted() {
+		registry, err := devbroker.Start(t.Context(), devbroker.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = registry.Stop() })
+		cfg.Brokers, cfg.Registry, cfg.ApplyTopics = kafka.Run(t, kafka.Options{Own: true}).Brokers(), registry.RegistryURL(), true
+	}
+	a, err := app.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +166,7 @@ func openShop(t *testing.T) shop {
 			t.Error(err)
 		}
 	})
-	return shop{t, a.Addresses()}
+	return shop{t, a.Addresses()}, a
 }
 
 // run wants exit code 0.
