@@ -213,6 +213,40 @@ func (p *Processor) First(from string) (least string, err error) {
 	return least, nil
 }
 
+// Rows calls each with the rows that are here, from key from and before to, as of
+// the last commit of each partition; "" is no limit. Within a partition they come
+// in the order of their keys. It holds nobody up: records are handled meanwhile.
+// It ends with ErrNotHere when the partitions are taken away, or with each's error.
+func (p *Processor) Rows(from, to string, each func(key string, row []byte) error) error {
+	if p.tableTopic == "" {
+		return errNoTable
+	}
+	p.mu.Lock()
+	s := p.sess
+	if s != nil && p.disk != nil { // which is not closed before serve(nil)
+		p.disk.tries.Add(1)
+		defer p.disk.tries.Done()
+	}
+	p.mu.Unlock()
+	if s == nil {
+		return ErrNotHere
+	}
+	for _, pt := range s.parts {
+		for r, err := range pt.table.rows(from, to) {
+			if err == nil && s.ended() {
+				err = ErrNotHere
+			}
+			if v := pt.visible(r.row); err == nil && v != nil {
+				err = each(r.key, v)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // Moved returns a channel that is closed when partitions are assigned here, or
 // taken away, the next time.
 func (p *Processor) Moved() <-chan struct{} {

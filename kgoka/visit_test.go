@@ -136,6 +136,9 @@ func TestVisitRange(t *testing.T) {
 			if _, err := p.First(""); !errors.Is(err, ErrNotHere) {
 				t.Errorf("before it is ready: %v", err)
 			}
+			if err := p.Rows("", "", nil); !errors.Is(err, ErrNotHere) {
+				t.Errorf("before it is ready: %v", err)
+			}
 			p.waitReady()
 			<-moved
 			const keys = 200
@@ -168,9 +171,46 @@ func TestVisitRange(t *testing.T) {
 			if first := must(p.First("1"))(t); first != "" {
 				t.Errorf("the first from 1 on is %q", first)
 			}
+			for _, c := range []struct {
+				from, to string
+				want     int
+			}{{"", "", keys - 60}, {"0060", "0062", 2}, {"0199", "", 1}, {"0062", "0062", 0}} {
+				seen := map[int32][]string{}
+				err := p.Rows(c.from, c.to, func(key string, row []byte) error {
+					if num := Partition(key, nparts); string(row) == "x" && key >= c.from && (c.to == "" || key < c.to) {
+						seen[num] = append(seen[num], key)
+					}
+					return nil
+				})
+				n := 0
+				for _, keys := range seen {
+					if n += len(keys); !slices.IsSorted(keys) {
+						t.Errorf("rows in the order %v", keys)
+					}
+				}
+				if n != c.want || err != nil {
+					t.Errorf("rows [%s, %s): %d, %v, want %d", c.from, c.to, n, err, c.want)
+				}
+			}
+			boom := errors.New("boom")
+			if err := p.Rows("", "", func(string, []byte) error { return boom }); err != boom {
+				t.Errorf("got %v", err)
+			}
 			moved = p.Moved()
+			s, reading, read := p.sess, make(chan struct{}), make(chan error, 1)
+			go func() { // who is at it when all is over is told so, and the tables are closed after
+				var once sync.Once
+				read <- p.Rows("", "", func(string, []byte) error {
+					once.Do(func() { close(reading); <-s.ctx.Done() })
+					return nil
+				})
+			}()
+			<-reading
 			p.mustEnd()
 			<-moved
+			if err := <-read; !errors.Is(err, ErrNotHere) {
+				t.Errorf("at the end: %v", err)
+			}
 			n := 0
 			for num, keys := range visited {
 				n += len(keys)
