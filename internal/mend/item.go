@@ -2,7 +2,6 @@ package mend
 
 import (
 	"cmp"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -36,7 +35,9 @@ func (it Item) Deadline() bool { return it.Topic == topics.RetryTable && it.Lett
 // Kind is what went wrong, without what differs from one record to the next.
 type Kind struct{ Group, Cause, Error string }
 
-func (it Item) Kind() Kind { return Kind{it.Letter.Group, it.Letter.Cause, Normal(it.Letter.Error)} }
+func (it Item) Kind() Kind {
+	return Kind{it.Letter.Group, it.Letter.Cause, letter.Normal(it.Letter.Error)}
+}
 
 // queue is what entries of the calendar wait in, one behind the other.
 type queue struct {
@@ -52,7 +53,7 @@ type Filter struct {
 	Key       string // of the row
 	Group     string
 	Cause     string
-	Error     string // a part of the error, or of its Normal
+	Error     string // a part of the error, or of what letter.Normal makes of it
 	DueBefore int64  // Unix ms, of entries
 	Since     int64  // Unix ms: dead letters of then and later
 }
@@ -69,7 +70,7 @@ func (f Filter) fits(it Item) bool {
 		f.Key != "" && f.Key != string(l.Key),
 		f.Group != "" && f.Group != l.Group,
 		f.Cause != "" && f.Cause != l.Cause,
-		f.Error != "" && !strings.Contains(l.Error, f.Error) && !strings.Contains(Normal(l.Error), f.Error),
+		f.Error != "" && !strings.Contains(l.Error, f.Error) && !strings.Contains(letter.Normal(l.Error), f.Error),
 		f.DueBefore != 0 && it.Due >= f.DueBefore,
 		f.Since != 0 && it.At < f.Since:
 		return false
@@ -130,31 +131,4 @@ func Sums(items []Item) []Sum {
 	}
 	slices.SortStableFunc(sums, func(a, b Sum) int { return cmp.Compare(b.Count, a.Count) })
 	return sums
-}
-
-// varying is what differs between errors of one kind, and what stands for it.
-var varying = []struct {
-	is    *regexp.Regexp
-	shown string
-}{
-	{regexp.MustCompile(`"(?:[^"\\]|\\.)*"`), `"…"`},
-	{regexp.MustCompile(`\b(ord|cus|sku|inv|vch|evt|eff)_[\w.-]*[\w]`), `${1}_…`},
-	{regexp.MustCompile(`\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b`), `N`},
-	{regexp.MustCompile(`\b(?:0x[0-9a-fA-F]+|[0-9a-fA-F]{8,})\b`), `N`},
-	{regexp.MustCompile(`[0-9]+(?:[.:,][0-9]+)*`), `N`},
-	{regexp.MustCompile(`\s+`), ` `},
-}
-
-// Normal is the first line of an error without quoted texts, IDs and numbers, so
-// that errors of one kind are equal.
-func Normal(err string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(err), "\n")
-	for _, v := range varying {
-		line = v.is.ReplaceAllString(line, v.shown)
-	}
-	const most = 200
-	if r := []rune(line); len(r) > most {
-		line = string(r[:most]) + "…"
-	}
-	return strings.TrimSpace(line)
 }
