@@ -44,6 +44,8 @@ type Calendar struct {
 	mu     sync.Mutex
 	next   string        // the least key that may be of an entry that is due and has not been looked at
 	sooner chan struct{} // next has become less
+
+	figures
 }
 
 // New returns a calendar. What is due is due by the clock env.Now; nil is time.Now.
@@ -51,7 +53,7 @@ func New(env graph.Env) *Calendar {
 	if env.Now == nil {
 		env.Now = time.Now
 	}
-	return &Calendar{env: env, targets: targets(), next: none, sooner: make(chan struct{}, 1)}
+	return &Calendar{env: env, targets: targets(), next: none, sooner: make(chan struct{}, 1), figures: newFigures()}
 }
 
 // Inputs are the catalogue topics that it reads.
@@ -124,14 +126,24 @@ func (c *Calendar) enter(ctx kgoka.Context) {
 // has all that waits looked at.
 func (c *Calendar) visit(ctx kgoka.Context) {
 	p := c.own(ctx)
+	if paused(p, func(key string) bool { return ctx.RowOf(key) != nil }) {
+		return
+	}
+	c.dispatch(ctx, p)
+	c.saw(ctx.Partition(), ctx.Key(), p)
+}
+
+// paused tells whether a person wants an entry to wait. there tells whether there
+// is a row of that key.
+func paused(p *schemas.Parked, there func(key string) bool) bool {
 	for _, group := range []string{p.Group, ""} {
 		for _, cause := range []string{p.Cause, ""} {
-			if ctx.RowOf(retry.PauseKey(group, cause)) != nil {
-				return
+			if there(retry.PauseKey(group, cause)) {
+				return true
 			}
 		}
 	}
-	c.dispatch(ctx, p)
+	return false
 }
 
 // dispatch writes what an entry holds to where it is to go.

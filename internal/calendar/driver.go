@@ -109,10 +109,11 @@ func (c *Calendar) soonest() (key string, wait time.Duration) {
 	return c.next, min(time.UnixMilli(at).Sub(c.env.Now()), again)
 }
 
+// forget begins a visit.
 func (c *Calendar) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.next = none
+	c.next, c.passed = none, map[int32]string{}
 }
 
 // look has key looked at, when it is due; "" is all, now.

@@ -148,6 +148,19 @@ func Target(topic string, partition int32, offset, timestamp int64) string {
 	return fmt.Sprintf("%s/%d/%d@%d", topic, partition, offset, timestamp)
 }
 
+// ParseTarget reads what Target made.
+func ParseTarget(s string) (topic string, partition int32, offset, timestamp int64, ok bool) {
+	place, at, ok1 := strings.Cut(s, "@")
+	parts := strings.Split(place, "/")
+	if !ok1 || len(parts) != 3 {
+		return "", 0, 0, 0, false
+	}
+	p, err1 := strconv.ParseInt(parts[1], 10, 32)
+	offset, err2 := strconv.ParseInt(parts[2], 10, 64)
+	timestamp, err3 := strconv.ParseInt(at, 10, 64)
+	return parts[0], int32(p), offset, timestamp, err1 == nil && err2 == nil && err3 == nil
+}
+
 // Original is the record that the letter is about, as it first came, less its
 // origin.
 func (l Letter) Original() *kgo.Record {

@@ -176,3 +176,18 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestTarget(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		part, offset, at := rapid.Int32Min(0).Draw(t, "partition"), rapid.Int64Min(0).Draw(t, "offset"), rapid.Int64().Draw(t, "timestamp")
+		topic, p, o, ts, ok := ParseTarget(Target("dead-letter", part, offset, at))
+		if !ok || topic != "dead-letter" || p != part || o != offset || ts != at {
+			t.Fatalf("%s %d %d %d %v", topic, p, o, ts, ok)
+		}
+	})
+	for _, s := range []string{"", "dead-letter/1/2", "dead-letter/1@2", "pause.order.panic", "dead-letter/x/2@3", "dead-letter/1/x@3", "dead-letter/1/2@x", "a/b/1/2@3"} {
+		if _, _, _, _, ok := ParseTarget(s); ok {
+			t.Errorf("%q is read", s)
+		}
+	}
+}

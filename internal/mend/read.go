@@ -77,17 +77,26 @@ type dealt map[string]*schemas.Audited
 func (acts dealt) add(ctx context.Context, d *Desk) func(*kgo.Record) error {
 	return func(r *kgo.Record) error {
 		a, err := d.Audited(ctx, r)
-		if err == nil && slices.Contains([]string{schemas.Redriven, schemas.Edited, schemas.Discarded}, a.What) {
+		if err == nil && closes(a) {
 			acts[a.Target] = a
 		}
 		return err
 	}
 }
 
+// closes tells whether a dead letter is open no more after that.
+func closes(a *schemas.Audited) bool {
+	return a.What == schemas.Redriven || a.What == schemas.Edited || a.What == schemas.Discarded
+}
+
 // Audited decodes a record of the audit.
 func (d *Desk) Audited(ctx context.Context, r *kgo.Record) (*schemas.Audited, error) {
+	return audited(ctx, d.cfg.Serde, r)
+}
+
+func audited(ctx context.Context, serde *schemas.Serde, r *kgo.Record) (*schemas.Audited, error) {
 	a := new(schemas.Audited)
-	if err := d.cfg.Serde.DecodeInto(ctx, topics.Audit, r.Value, a); err != nil {
+	if err := serde.DecodeInto(ctx, topics.Audit, r.Value, a); err != nil {
 		return nil, fmt.Errorf("audit record at %s/%d/%d: %w", r.Topic, r.Partition, r.Offset, err)
 	}
 	return a, nil
