@@ -46,6 +46,13 @@ import (
 //	paused GROUP CAUSE         writes a pause there
 //	topic NAME PARTITIONS [SETTING=VALUE]...  makes a topic
 //	commit GROUP TOPIC OFFSET  commits that offset on every partition
+//	asked FILE                 writes each line, JSON, as a record that asks for an effect
+//	ledger FILE                writes each line, JSON, as a row of the effects' ledger
+//	shop FILE                  runs all processors on a broker of their own, with these effects; $HOOKS is where webhooks go
+//	answer HOOK CODE           has $HOOKS/HOOK answer so
+//	calls HOOK                 prints the ID of each call of $HOOKS/HOOK
+//	soon REGEXP ARG...         runs orderlog until it says so
+//	let NAME REGEXP            sets a variable to the first group in what was printed last
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/script",
@@ -53,6 +60,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"orderlog": scriptOrderlog, "code": scriptCode, "row": scriptRow, "raw": scriptRaw, "plain": scriptPlain,
 			"dead": scriptDead, "letter": scriptLetter, "parked": scriptParked, "paused": scriptPaused, "topic": scriptTopic, "commit": scriptCommit,
+			"asked": scriptAsked, "ledger": scriptLedger, "shop": scriptShop, "answer": scriptAnswer, "calls": scriptCalls, "soon": scriptSoon, "let": scriptLet,
 		},
 	})
 }
@@ -69,6 +77,7 @@ func setup(env *testscript.Env) error {
 	env.Setenv("ORDERLOG_REGISTRY", registry.URL())
 	env.Setenv("ESC", "\x1b[2J")
 	env.Setenv("ORDERLOG_AS", "ann")
+	newHooks(env)
 	return nil
 }
 

@@ -119,14 +119,18 @@ func (a *act) flags(cmd *cobra.Command) {
 	settable(cmd, "as")
 }
 
-func (a *act) yesFlag(fs *pflag.FlagSet, f *pick) {
+func (a *act) yesFlag(fs *pflag.FlagSet, f *pick) { a.manyFlags(fs, &f.all) }
+
+func (a *act) manyFlags(fs *pflag.FlagSet, all *bool) {
 	fs.BoolVar(&a.yes, "yes", false, "do it, where more than one is concerned; without it they are only shown")
-	fs.BoolVar(&f.all, "all", false, "all that there are, where nothing else says which")
+	fs.BoolVar(all, "all", false, "all that there are, where nothing else says which")
 }
 
 // anything refuses to act on everything unless that is said.
-func (f *pick) anything(cmd *cobra.Command) error {
-	if f.Filter.All() && !f.all {
+func (f *pick) anything(cmd *cobra.Command) error { return sayWhich(cmd, f.Filter.All() && !f.all) }
+
+func sayWhich(cmd *cobra.Command, unsaid bool) error {
+	if unsaid {
 		return hinted(usagef("%s needs IDs, or flags that say which", cmd.CommandPath()), "--all takes all of them")
 	}
 	return nil
@@ -198,23 +202,28 @@ const mostShown = 20
 // dry shows what would be done where that is more than one thing and nobody has
 // said yes.
 func (s *session) dry(a *acted, items []mend.Item, yes bool, would string) (bool, error) {
-	a.Selected, a.Items = len(items), failedAll(items)
-	switch {
-	case len(items) == 0:
-		return true, s.show(a, func(w io.Writer) error {
+	a.Selected, a.Items, a.DryRun = len(items), failedAll(items), len(items) > 1 && !yes
+	return s.held(a, len(items), a.DryRun, would, func(w io.Writer, n int) error { return failedTable(w, items[:n], 0) })
+}
+
+// held ends a command that has nothing to do, or shows only what it would do; first
+// prints so many of those n.
+func (s *session) held(out any, n int, dry bool, would string, first func(w io.Writer, n int) error) (bool, error) {
+	if n == 0 {
+		return true, s.show(out, func(w io.Writer) error {
 			_, err := fmt.Fprintln(w, "nothing to do: nothing is as you say")
 			return err
 		})
-	case len(items) == 1 || yes:
+	}
+	if !dry {
 		return false, nil
 	}
-	a.DryRun = true
-	return true, s.show(a, func(w io.Writer) error {
-		if err := failedTable(w, items[:min(mostShown, len(items))], 0); err != nil {
+	return true, s.show(out, func(w io.Writer) error {
+		if err := first(w, min(mostShown, n)); err != nil {
 			return err
 		}
-		if n := len(items) - mostShown; n > 0 {
-			fmt.Fprintf(w, "and %d more\n", n)
+		if n > mostShown {
+			fmt.Fprintf(w, "and %d more\n", n-mostShown)
 		}
 		_, err := fmt.Fprintf(w, "\nwould %s: --yes does it\n", would)
 		return err
