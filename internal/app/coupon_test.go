@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -33,16 +34,27 @@ import (
 // lost on its way, in every way there is, and the delivery is processed again, in every
 // way there is: there is one voucher.
 func TestCoupon(t *testing.T) {
+	refusedGrant := func(why *kerr.Error) *kfake.Fault {
+		return &kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topics.Vouchers, Err: why}
+	}
+	refusedCommit := func(why *kerr.Error) *kfake.Fault {
+		return &kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, TopLevel: true, Err: why,
+			When: func(r kmsg.Request) bool {
+				return strings.HasPrefix(r.(*kmsg.EndTxnRequest).TransactionalID, "voucher/")
+			}}
+	}
 	for _, c := range []struct {
 		name    string
-		refused *kerr.Error // what the broker answers to the grant, once
+		refused *kfake.Fault // what the broker says no to, once
 		loss    *loss
 		aborted bool // a grant was written that does not count
 	}{
 		{name: "nothing is lost"},
-		{name: "a copy is missing", refused: kerr.NotEnoughReplicas},
-		{name: "the transaction is in a wrong state", refused: kerr.InvalidTxnState},
-		{name: "the producer is fenced", refused: kerr.ProducerFenced},
+		{name: "a copy of the grant is missing", refused: refusedGrant(kerr.NotEnoughReplicas)},
+		{name: "the grant comes in a wrong state", refused: refusedGrant(kerr.InvalidTxnState)},
+		{name: "the grant is fenced", refused: refusedGrant(kerr.ProducerFenced)},
+		{name: "the commit is fenced", refused: refusedCommit(kerr.ProducerFenced), aborted: true},
+		{name: "the commit is refused", refused: refusedCommit(kerr.UnknownServerError), aborted: true},
 		{name: "the grant does not arrive", loss: &loss{request: kmsg.Produce}},
 		{name: "the grant is written, the answer lost", loss: &loss{request: kmsg.Produce, done: true}},
 		{name: "the commit does not arrive", loss: &loss{request: kmsg.EndTxn}},
@@ -63,7 +75,7 @@ func TestCoupon(t *testing.T) {
 
 				var refusal *kfake.FaultHandle
 				if c.refused != nil {
-					refusal = s.broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topics.Vouchers, Err: c.refused})
+					refusal = s.broker.Fault(*c.refused)
 				}
 				if c.loss != nil {
 					c.loss.arm()
