@@ -229,8 +229,10 @@ func (d *Desk) About(ctx context.Context, e Effect) (a About, err error) {
 		return a, err
 	}
 	entries, _, err := d.Calendar(ctx)
-	if waiting := f.Select(entries); len(waiting) > 0 {
-		a.Entry = &waiting[0]
+	for _, it := range f.Select(entries) {
+		if it.Letter.Seq == e.Tries { // one of an earlier try comes to nothing
+			a.Entry = &it
+		}
 	}
 	return a, err
 }
