@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lovoo/goka"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/orderlog/orderlog/internal/effect"
 	"github.com/orderlog/orderlog/internal/folder"
 	"github.com/orderlog/orderlog/internal/ledger"
+	"github.com/orderlog/orderlog/internal/mend"
 	"github.com/orderlog/orderlog/internal/probe"
 	"github.com/orderlog/orderlog/internal/topicplan"
 	"github.com/orderlog/orderlog/kgoka"
@@ -41,7 +43,7 @@ type App struct {
 	npart  int32 // partitions that the topics have
 	procs  map[string]*kgoka.Processor
 	runs   map[string]func(context.Context) error // each of them, and what works beside it
-	ledger *ledger.Ledger                         // nil unless effects runs here
+	tell   map[string]probe.Collectors            // what each of them tells beside the runtime's figures, if anything
 	broker *devbroker.Broker                      // nil unless embedded
 	addr   Addresses
 
@@ -63,7 +65,8 @@ func New(cfg Config) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &App{cfg: cfg, procs: map[string]*kgoka.Processor{}, runs: map[string]func(context.Context) error{}, failed: make(chan error, 1)}, nil
+	return &App{cfg: cfg, procs: map[string]*kgoka.Processor{}, runs: map[string]func(context.Context) error{},
+		tell: map[string]probe.Collectors{}, failed: make(chan error, 1)}, nil
 }
 
 // Start returns when every processor has its partitions, has recovered its
@@ -181,13 +184,10 @@ func (a *App) parts() map[string]probe.Part {
 	defer a.mu.Unlock()
 	parts := make(map[string]probe.Part, len(a.procs))
 	for name, p := range a.procs {
-		parts[name] = p
-	}
-	if p := parts[ledger.Name]; p != nil {
-		parts[ledger.Name] = struct {
+		parts[name] = struct {
 			probe.Part
-			*ledger.Ledger
-		}{p, a.ledger}
+			probe.Collectors
+		}{p, a.tell[name]}
 	}
 	return parts
 }
@@ -286,8 +286,7 @@ func (a *App) run(ctx context.Context) error {
 			return err
 		}
 	}
-	c := calendar.New(env)
-	if err := a.add(calendar.Name, c.Runtime(a.runtime()), c.Graph(), c.Run); err != nil {
+	if err := a.calendar(env); err != nil {
 		return err
 	}
 	if err := a.effects(env); err != nil {
@@ -295,6 +294,26 @@ func (a *App) run(ctx context.Context) error {
 	}
 	a.spawn()
 	return nil
+}
+
+// calendar counts what failed, too, where somebody may ask.
+func (a *App) calendar(env graph.Env) error {
+	c := calendar.New(env)
+	run := c.Run
+	if a.cfg.HTTP != "" {
+		dead := mend.NewFigures(mend.Config{Opts: a.client, Serde: a.serde, Namespace: a.cfg.Namespace}, a.cfg.Log)
+		a.tells(calendar.Name, c, dead)
+		run = func(ctx context.Context, p *kgoka.Processor) error {
+			counting, end := context.WithCancel(ctx)
+			var beside sync.WaitGroup
+			beside.Go(func() { c.Count(counting, p) })
+			beside.Go(func() { dead.Follow(counting) })
+			defer beside.Wait()
+			defer end()
+			return c.Run(ctx, p)
+		}
+	}
+	return a.add(calendar.Name, c.Runtime(a.runtime()), c.Graph(), run)
 }
 
 func (a *App) effects(env graph.Env) error {
@@ -306,8 +325,15 @@ func (a *App) effects(env graph.Env) error {
 		return err
 	}
 	a.onStop(func() error { to.Close(); return nil })
-	a.ledger = ledger.New(env, to)
-	return a.add(ledger.Name, a.ledger.Runtime(a.runtime()), a.ledger.Graph(), a.ledger.Run)
+	l := ledger.New(env, to)
+	a.tells(ledger.Name, l)
+	return a.add(ledger.Name, l.Runtime(a.runtime()), l.Graph(), l.Run)
+}
+
+func (a *App) tells(processor string, cs ...prometheus.Collector) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tell[processor] = cs
 }
 
 func (a *App) wanted(processor string) bool {

@@ -45,6 +45,19 @@ func (o own) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
+// Collectors is several as one, which need not say what they collect.
+type Collectors []prometheus.Collector
+
+// Describe says nothing.
+func (Collectors) Describe(chan<- *prometheus.Desc) {}
+
+// Collect collects from all.
+func (cs Collectors) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range cs {
+		c.Collect(ch)
+	}
+}
+
 // collector reads the parts' counters when it is asked.
 type collector struct{ parts func() map[string]Part }
 

@@ -1,0 +1,123 @@
+package app_test
+
+import (
+	"context"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/internal/mend"
+	"github.com/orderlog/orderlog/schemas"
+)
+
+// scrape reads /metrics: the figures by name and labels, of those whose names begin so.
+func (w *world) scrape(dial func(ctx context.Context, network, address string) (net.Conn, error), begin string) map[string]float64 {
+	w.t.Helper()
+	cl := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	resp, err := cl.Get("http://" + w.Addresses().HTTP + "/metrics")
+	must(w.t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	must(w.t, err)
+	if bad, err := promlint.New(strings.NewReader(string(text))).Lint(); err != nil || len(bad) > 0 {
+		w.t.Errorf("%v, %v", bad, err)
+	}
+	got := map[string]float64{}
+	for line := range strings.Lines(string(text)) {
+		at := strings.LastIndexByte(line, ' ')
+		if name, ok := strings.CutPrefix(line[:max(0, at)], begin); ok {
+			got[name], err = strconv.ParseFloat(strings.TrimSpace(line[at:]), 64)
+			must(w.t, err)
+		}
+	}
+	return got
+}
+
+// What waits in the calendar, and who waits for nobody any more, can be seen from outside.
+func TestFailuresAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mended atomic.Bool
+		cfg := virtual(t)
+		cfg.HTTP, cfg.Processors = "127.0.0.1:80", []string{"order", "inventory", "retry"}
+		cfg.BeforeDecide = func(m flow.Message) {
+			if (m.Key == "ord_parked" || m.Key == "sku_bug") && !mended.Load() {
+				panic("a bug in the rule")
+			}
+		}
+		w := start(t, cfg)
+		w.tracker.Stop()        // it would ask every five seconds
+		time.Sleep(time.Minute) // what comes from here on is new
+		began := time.Now()
+		d, err := mend.New(t.Context(), mend.Config{Opts: w.ClientOpts(), Serde: w.Serde(), Who: "ann", Now: time.Now})
+		must(t, err)
+		defer d.Close()
+		must(t, d.TakeOver(t.Context(), "retries"))
+		pause, err := d.Pause("inventory", "panic", "a test")
+		must(t, err)
+		must(t, d.Act(t.Context(), pause))
+		w.send(price("sku_pen", 150), receive("sku_pen", 10), price("sku_bug", 1), deliver("ord_a"), deliver("ord_b")) // dead letters: there is no such order
+		time.Sleep(time.Second)
+		line := schemas.PlaceLine{SKU: "sku_pen", Quantity: 1}
+		w.send(place("ord_a", "cus_a", line), place("ord_parked", "cus_a", line))
+		time.Sleep(time.Second)
+		letters, err := d.Letters(t.Context(), mend.Filter{Key: "ord_a"}, false)
+		must(t, err)
+		_, err = d.Redrive(t.Context(), letters, mend.Redrive{})
+		must(t, err)
+		time.Sleep(7 * time.Minute) // ord_parked has failed again, sku_bug is due; ord_a waits for the credit
+
+		check := func(begin string, want map[string]float64) {
+			t.Helper()
+			if got := w.scrape(cfg.Dial, begin); !maps.Equal(got, want) {
+				t.Errorf("%s…: %v\nwant %v", begin, got, want)
+			}
+		}
+		const parked, late, deadline = `{cause="panic",kind="retry",paused="false",processor="order"}`,
+			`{cause="panic",kind="retry",paused="true",processor="inventory"}`, `{cause="deadline",kind="deadline",paused="false",processor="order"}`
+		check("orderlog_calendar_entries", map[string]float64{parked: 1, late: 1, deadline: 1})
+		check("orderlog_calendar_overdue", map[string]float64{parked: 0, late: 1, deadline: 0})
+		check("orderlog_calendar_dispatched_total", map[string]float64{`{cause="panic",kind="retry",processor="order"}`: 1})
+		due := w.scrape(cfg.Dial, "orderlog_calendar_oldest_due_timestamp_seconds")
+		for of, wait := range map[string][2]time.Duration{parked: {30 * time.Minute, 34 * time.Minute}, late: {5 * time.Minute, 6 * time.Minute}, deadline: {time.Hour, time.Hour + time.Minute}} {
+			if after := time.UnixMilli(int64(due[of] * 1000)).Sub(began); after < wait[0] || after > wait[1] {
+				t.Errorf("%s is due after %v, want %v", of, after, wait)
+			}
+		}
+		delays := w.scrape(cfg.Dial, "orderlog_calendar_dispatch_delay_seconds")
+		if delays[`_count{kind="retry"}`] != 1 || delays[`_bucket{kind="retry",le="2"}`] != 1 {
+			t.Errorf("delays %v", delays)
+		}
+		const refused = `{cause="refused",processor="order"}`
+		check("orderlog_dead_letters_open", map[string]float64{refused: 1})
+		check("orderlog_dead_letters_total", map[string]float64{refused: 2})
+		if at := w.scrape(cfg.Dial, "orderlog_dead_letters_oldest_open_timestamp_seconds")[refused]; time.UnixMilli(int64(at*1000)).Sub(began).Abs() > time.Minute {
+			t.Errorf("the oldest is of %v, not %v", at, began.Unix())
+		}
+
+		// All is well again, but for the one that nobody has dealt with.
+		mended.Store(true)
+		resume, err := d.Resume("inventory", "panic", "a test")
+		must(t, err)
+		must(t, d.Act(t.Context(), resume))
+		time.Sleep(3 * time.Hour)
+		check("orderlog_calendar_entries", map[string]float64{})
+		check("orderlog_calendar_overdue", map[string]float64{})
+		check("orderlog_calendar_dispatched_total", map[string]float64{`{cause="panic",kind="retry",processor="order"}`: 2,
+			`{cause="panic",kind="retry",processor="inventory"}`: 1, `{cause="deadline",kind="deadline",processor="order"}`: 2})
+		delays = w.scrape(cfg.Dial, "orderlog_calendar_dispatch_delay_seconds")
+		if delays[`_count{kind="retry"}`] != 3 || delays[`_bucket{kind="retry",le="2"}`] != 2 || delays[`_bucket{kind="retry",le="600"}`] != 3 {
+			t.Errorf("delays %v", delays)
+		}
+		check("orderlog_dead_letters_open", map[string]float64{refused: 1})
+	})
+}
