@@ -34,6 +34,7 @@ const nparts = 4
 // world is a broker with the catalogue's topics, and what tests do to it.
 type world struct {
 	t     testing.TB
+	c     *kfake.Cluster
 	addrs []string
 	dial  func(ctx context.Context, network, address string) (net.Conn, error)
 	cl    *kgo.Client // records go where the test says
@@ -61,7 +62,7 @@ func seed(t testing.TB, dial func(context.Context, string, string) (net.Conn, er
 	c, err := kfake.NewCluster(append(opts, kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(time.Second), kfake.SeedTopics(nparts, names...))...)
 	must(t, err)
 	t.Cleanup(c.Close)
-	w := &world{t: t, addrs: c.ListenAddrs(), dial: dial, serde: schemas.NewLocalSerde(), session: 4 * time.Minute}
+	w := &world{t: t, c: c, addrs: c.ListenAddrs(), dial: dial, serde: schemas.NewLocalSerde(), session: 4 * time.Minute}
 	w.cl, err = kgo.NewClient(append(w.opts(dial), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	must(t, err)
 	t.Cleanup(w.cl.Close)
@@ -191,7 +192,13 @@ func (w *world) start(name, dir string) *instance {
 	must(w.t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	i.stop = stop
-	go func() { i.done <- i.cal.Run(ctx, i.Processor) }()
+	go func() {
+		var counting sync.WaitGroup
+		counting.Go(func() { i.cal.Count(ctx, i.Processor) })
+		err := i.cal.Run(ctx, i.Processor)
+		counting.Wait()
+		i.done <- err
+	}()
 	w.t.Cleanup(func() { i.end(w.t) })
 	return i
 }
