@@ -271,7 +271,7 @@ func (a *App) topics(ctx context.Context, adm *kadm.Client) error {
 }
 
 func (a *App) run(ctx context.Context) error {
-	env := graph.Env{Namespace: a.cfg.Namespace, Partitions: int(a.npart), Serde: a.serde, Schedule: a.cfg.Schedule, Now: a.cfg.Now,
+	env := graph.Env{Namespace: a.cfg.Namespace, Partitions: int(a.npart), Serde: a.serde, Now: a.cfg.Now,
 		Log: a.cfg.Log, BeforeDecide: a.cfg.BeforeDecide}
 	alone := func(ctx context.Context, p *kgoka.Processor) error { return p.Run(ctx) }
 	rules := a.cfg.Rules
@@ -282,7 +282,7 @@ func (a *App) run(ctx context.Context) error {
 		cfg := a.runtime()
 		cfg.Origins, cfg.Coalesce = true, r.Name() != "order" // every transition stays in the order log
 		cfg.SamePartition = []string{topics.Prefixed(a.cfg.Namespace, topics.Retry)}
-		if err := a.add(r.Name(), cfg, r.Graph(env), alone); err != nil {
+		if err := a.add(r.Name(), cfg, r.Graph(a.scheduled(env, r.Name())), alone); err != nil {
 			return err
 		}
 	}
@@ -325,7 +325,7 @@ func (a *App) effects(env graph.Env) error {
 		return err
 	}
 	a.onStop(func() error { to.Close(); return nil })
-	l := ledger.New(env, to)
+	l := ledger.New(a.scheduled(env, ledger.Name), to)
 	a.tells(ledger.Name, l)
 	return a.add(ledger.Name, l.Runtime(a.runtime()), l.Graph(), l.Run)
 }
@@ -334,6 +334,15 @@ func (a *App) tells(processor string, cs ...prometheus.Collector) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tell[processor] = cs
+}
+
+// scheduled is env with the schedule of a processor.
+func (a *App) scheduled(env graph.Env, processor string) graph.Env {
+	env.Schedule = a.cfg.Schedule
+	if own, ok := a.cfg.Schedules[processor]; ok {
+		env.Schedule = own
+	}
+	return env
 }
 
 func (a *App) wanted(processor string) bool {

@@ -59,8 +59,9 @@ type Config struct {
 	Listen func(network, address string) (net.Listener, error)
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 
-	Schedule retry.Schedule   // of what failed; nil: the default
-	Now      func() time.Time // what is due is due by this clock; nil: time.Now
+	Schedule  retry.Schedule            // of what failed; nil: the default
+	Schedules map[string]retry.Schedule // by processor, of those that have their own
+	Now       func() time.Time          // what is due is due by this clock; nil: time.Now
 
 	BeforeDecide func(m flow.Message) // a test's hook, see graph.Env
 	Tune         func(*kgoka.Config)  // another one: what each group runs with
@@ -81,7 +82,7 @@ func (c *Config) Validate() error {
 	if c.Effects == nil && slices.ContainsFunc(c.Processors, ofEffects) {
 		return errors.New("notification and effects run only where it is said who is told of what: --effects FILE")
 	}
-	if err := c.Schedule.Validate(); err != nil {
+	if err := c.validateSchedules(names); err != nil {
 		return err
 	}
 	if c.Partitions == 0 {
@@ -98,6 +99,21 @@ func (c *Config) Validate() error {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+func (c *Config) validateSchedules(names []string) error {
+	if err := c.Schedule.Validate(); err != nil {
+		return err
+	}
+	for name, s := range c.Schedules {
+		if !slices.Contains(names, name) {
+			return fmt.Errorf("retry schedule of an unknown processor %q: there are %s", name, strings.Join(names, ", "))
+		}
+		if err := s.Validate(); err != nil {
+			return fmt.Errorf("processor %s: %w", name, err)
+		}
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ func newRun(s *session) *cobra.Command {
 		standby  bool
 		effects  string
 		rules    processors.Config
+		retries  schedules
 	}
 	names := app.Names()
 	cmd := &cobra.Command{
@@ -45,6 +46,7 @@ func newRun(s *session) *cobra.Command {
 				c.Processors = append(c.Processors, a)
 			}
 			c.Dir, c.Instance, c.HTTP, c.Standby, c.Rules = cfg.data, cfg.instance, cfg.http, cfg.standby, cfg.rules
+			cfg.retries.into(&c)
 			var err error
 			if c.Effects, err = s.effects(cfg.effects, nil); err != nil {
 				return err
@@ -63,6 +65,7 @@ func newRun(s *session) *cobra.Command {
 	httpFlag(fs, &cfg.http)
 	effectsFlag(fs, &cfg.effects, "without it, or with `off`, nobody does")
 	ruleFlags(fs, &cfg.rules)
-	settable(cmd, "data", "instance", "standby", "http", "effects", "series", "opening-credit")
+	scheduleFlag(fs, &cfg.retries)
+	settable(cmd, "data", "instance", "standby", "http", "effects", "series", "opening-credit", "retry-schedule")
 	return cmd
 }

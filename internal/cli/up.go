@@ -69,6 +69,7 @@ func newUp(s *session) *cobra.Command {
 		http       string
 		effects    string
 		rules      processors.Config
+		retries    schedules
 	}
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -86,6 +87,7 @@ written there, too, as files, unless --effects names a server.`,
 			}
 			c := s.appConfig()
 			c.Dir, c.Port, c.RegistryPort, c.Partitions, c.Sync, c.HTTP, c.Rules = cfg.data, cfg.port, cfg.registry, cfg.partitions, cfg.sync, cfg.http, cfg.rules
+			cfg.retries.into(&c)
 			files := effect.Default()
 			var err error
 			if c.Effects, err = s.effects(cfg.effects, &files); err != nil {
@@ -103,7 +105,8 @@ written there, too, as files, unless --effects names a server.`,
 	httpFlag(fs, &cfg.http)
 	effectsFlag(fs, &cfg.effects, "without it mails become files in the data folder; `off`: nothing does")
 	ruleFlags(fs, &cfg.rules)
-	settable(cmd, "data", "port", "registry-port", "partitions", "sync", "http", "effects", "series", "opening-credit")
+	scheduleFlag(fs, &cfg.retries)
+	settable(cmd, "data", "port", "registry-port", "partitions", "sync", "http", "effects", "series", "opening-credit", "retry-schedule")
 	return cmd
 }
 
