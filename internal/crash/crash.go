@@ -24,9 +24,7 @@ func Settle(t testing.TB, at app.Addresses, orders int) content.Content {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	opts := []kgo.Opt{kgo.SeedBrokers(at.Brokers...)}
-	serde, err := schemas.NewSerde(ctx, schemas.SerdeConfig{Registry: at.Registry, HTTPClient: http.DefaultClient})
-	must(t, err)
+	opts, serde := reach(at), serde(t, at)
 	tracker, err := track.Start(opts, "", time.Now)
 	must(t, err)
 	defer tracker.Stop()
@@ -46,6 +44,15 @@ func Settle(t testing.TB, at app.Addresses, orders int) content.Content {
 	all, err := content.Read(ctx, opts, serde, "")
 	must(t, err)
 	return all
+}
+
+func reach(at app.Addresses) []kgo.Opt { return []kgo.Opt{kgo.SeedBrokers(at.Brokers...)} }
+
+func serde(t testing.TB, at app.Addresses) *schemas.Serde {
+	t.Helper()
+	s, err := schemas.NewSerde(t.Context(), schemas.SerdeConfig{Registry: at.Registry, HTTPClient: http.DefaultClient})
+	must(t, err)
+	return s
 }
 
 func must(t testing.TB, err error) {

@@ -54,9 +54,9 @@ type process struct {
 	at  app.Addresses
 }
 
-func up(t *testing.T, exe, dir string) process {
+func up(t *testing.T, exe, dir string, flags ...string) process {
 	t.Helper()
-	cmd := exec.Command(exe, "up", "--data", dir, "--port", "0", "--registry-port", "0", "--effects", *told, "-o", "json")
+	cmd := exec.Command(exe, append([]string{"up", "--data", dir, "--port", "0", "--registry-port", "0", "-o", "json"}, flags...)...)
 	cmd.Stderr = t.Output()
 	out, err := cmd.StdoutPipe()
 	must(t, err)
@@ -77,18 +77,10 @@ func (p process) kill() {
 func run(t *testing.T, exe string, kills int, rng *rand.Rand) content.Content {
 	t.Helper()
 	dir := t.TempDir()
-	p := up(t, exe, dir)
+	p := up(t, exe, dir, "--effects", *told)
 	defer func() { p.kill() }()
-	produce := exec.Command(exe, "produce", "--orders", strconv.Itoa(*orders), "--seed", "7",
-		"--rate", strconv.Itoa(*orders/max(5, 3*kills/2)), "--deliver", // so that the kills fall into the work
-		"--brokers", p.at.Brokers[0], "--registry", p.at.Registry)
-	produce.Stderr, produce.Stdout = t.Output(), t.Output()
-	must(t, produce.Start())
-	produced := make(chan error, 1)
-	go func() { produced <- produce.Wait() }()
-	defer func() { _ = produce.Process.Kill() }()
-
-	for i := range kills {
+	produced := produce(t, exe, p.at, *orders, *orders/max(5, 3*kills/2))
+	for range kills {
 		alive := time.Duration(50+rng.IntN(2000)) * time.Millisecond
 		select {
 		case <-time.After(alive):
@@ -96,15 +88,36 @@ func run(t *testing.T, exe string, kills int, rng *rand.Rand) content.Content {
 			must(t, err)
 			produced <- nil
 		}
-		p.kill()
-		before := p.at
-		p = up(t, exe, dir)
-		if p.at.Brokers[0] != before.Brokers[0] {
-			t.Fatalf("kill %d: the broker moved from %s to %s", i, before.Brokers[0], p.at.Brokers[0])
-		}
+		p = p.again(t, exe, dir, "--effects", *told)
 	}
 	must(t, <-produced)
 	return Settle(t, p.at, *orders)
+}
+
+// again kills a process and starts it anew, where it was.
+func (p process) again(t *testing.T, exe, dir string, flags ...string) process {
+	t.Helper()
+	p.kill()
+	next := up(t, exe, dir, flags...)
+	if next.at.Brokers[0] != p.at.Brokers[0] {
+		next.kill()
+		t.Fatalf("the broker moved from %s to %s", p.at.Brokers[0], next.at.Brokers[0])
+	}
+	return next
+}
+
+// produce has orders placed and delivered, so many a second: so that the kills fall
+// into the work. What it returns tells how that ended.
+func produce(t *testing.T, exe string, at app.Addresses, orders, rate int) chan error {
+	t.Helper()
+	cmd := exec.Command(exe, "produce", "--orders", strconv.Itoa(orders), "--seed", "7", "--rate", strconv.Itoa(rate), "--deliver",
+		"--brokers", at.Brokers[0], "--registry", at.Registry)
+	cmd.Stderr, cmd.Stdout = t.Output(), t.Output()
+	must(t, cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	return ended
 }
 
 func TestMain(m *testing.M) {
