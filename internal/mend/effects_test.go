@@ -3,6 +3,7 @@ package mend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -147,6 +148,34 @@ func TestResend(t *testing.T) {
 		}
 		if n := len(w.audit()); n != len(some) {
 			t.Errorf("%d on the audit, want %d", n, len(some))
+		}
+	})
+}
+
+// Who is interrupted between two transactions has done the first, and knows how many
+// that are.
+func TestInterruptedResend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var es []Effect
+		for i := range batch + 1 {
+			es = append(es, told(fmt.Sprint("eff_", i), schemas.KindEmail, "a@shop.example", schemas.Sent, 1))
+		}
+		ctx, interrupt := context.WithCancel(t.Context())
+		d := w.desk("ann", w.net.DialContext)
+		asked := 0
+		d.cfg.Now = func() time.Time { // for each record, and for what the audit says of it
+			if asked++; asked > 2*batch {
+				interrupt()
+			}
+			return time.Now()
+		}
+		n, err := d.ResendAll(ctx, es, "")
+		if !errors.Is(err, context.Canceled) || n != batch {
+			t.Errorf("%d, %v", n, err)
+		}
+		if loop, audit := len(w.read(topics.EffectsLoop)), len(w.audit()); loop != batch || audit != batch {
+			t.Errorf("%d on the loop, %d on the audit", loop, audit)
 		}
 	})
 }
