@@ -27,6 +27,7 @@ import (
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors/retry"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
@@ -44,6 +45,7 @@ import (
 //	letter GROUP KEY CAUSE ERROR [FILE]  writes a placement, or a file, as a dead letter of that group
 //	parked KEY DUE CAUSE GROUP [SEQ]  writes an entry to the calendar's table
 //	paused GROUP CAUSE         writes a pause there
+//	noted TABLE KEY HEX        writes a note beside a row that is not there
 //	topic NAME PARTITIONS [SETTING=VALUE]...  makes a topic
 //	commit GROUP TOPIC OFFSET  commits that offset on every partition
 //	asked FILE                 writes each line, JSON, as a record that asks for an effect
@@ -59,7 +61,7 @@ func TestScripts(t *testing.T) {
 		Setup: setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"orderlog": scriptOrderlog, "code": scriptCode, "row": scriptRow, "raw": scriptRaw, "plain": scriptPlain,
-			"dead": scriptDead, "letter": scriptLetter, "parked": scriptParked, "paused": scriptPaused, "topic": scriptTopic, "commit": scriptCommit,
+			"dead": scriptDead, "letter": scriptLetter, "parked": scriptParked, "paused": scriptPaused, "noted": scriptNoted, "topic": scriptTopic, "commit": scriptCommit,
 			"asked": scriptAsked, "ledger": scriptLedger, "shop": scriptShop, "answer": scriptAnswer, "calls": scriptCalls, "soon": scriptSoon, "let": scriptLet,
 		},
 	})
@@ -210,6 +212,12 @@ func scriptPaused(ts *testscript.TestScript, _ bool, args []string) {
 	value, err := scriptSerde(ts).Encode(nil, topics.RetryTable, &c)
 	ts.Check(err)
 	produce(ts, &kgo.Record{Topic: topics.RetryTable, Key: []byte(c.Entry), Value: value})
+}
+
+func scriptNoted(ts *testscript.TestScript, _ bool, args []string) {
+	note, err := hex.DecodeString(args[2])
+	ts.Check(err)
+	produce(ts, &kgo.Record{Topic: args[0], Key: []byte(args[1]), Value: []byte{}, Headers: []kgo.RecordHeader{{Key: kgoka.NoteHeader, Value: note}}})
 }
 
 func scriptTopic(ts *testscript.TestScript, _ bool, args []string) {

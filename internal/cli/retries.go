@@ -25,7 +25,7 @@ record in retry-table, as the list shows it.`,
 		Example: example("orderlog retries next", "orderlog retries list --cause panic", "",
 			"# A rule is mended: do not wait for the hour", "orderlog retries pull-forward --group order --cause panic --yes"),
 	})
-	cmd.AddCommand(newRetriesList(s), newRetriesShow(s), newRetriesNext(s), newPullForward(s), newRetriesCancel(s),
+	cmd.AddCommand(newRetriesList(s), newRetriesShow(s), newRetriesNext(s), newPullForward(s), newRetriesCancel(s), newRetriesSkip(s),
 		newPause(s, "pause", "Let what failed for a cause wait until further notice", (*mend.Desk).Pause),
 		newPause(s, "resume", "Lift a pause: what is overdue is tried at once", (*mend.Desk).Resume))
 	return cmd

@@ -19,6 +19,16 @@ type note struct {
 
 func (n note) waits() bool { return n.first < n.next }
 
+// Queue is what waits for a row in the calendar: places from First up to, not
+// including, Next. It is First's turn when it is due (Unix ms).
+type Queue struct{ First, Next, Due int64 }
+
+// QueueOf reads the note beside a row of a rule's table.
+func QueueOf(noted []byte) (Queue, error) {
+	n, err := parseNote(noted)
+	return Queue{n.first, n.next, n.due}, err
+}
+
 // place is one in the queue, and when it is due.
 type place struct{ seq, due int64 }
 
