@@ -47,15 +47,14 @@ func (h *handler[S]) deadline(j *job[S]) (e entry, err error) {
 	if h.p.Deadline == nil {
 		return e, nil
 	}
-	wait, m, ok := h.p.Deadline(j.next)
 	switch at := &j.note.deadline; {
-	case ok && *at == 0:
-		due := h.now() + wait.Milliseconds()
-		e, err = h.deadlineEntry(j, due, m)
+	case j.waits && *at == 0:
+		due := h.now() + j.wait.Milliseconds()
+		e, err = h.deadlineEntry(j, due, j.decided.deadline)
 		if err == nil {
 			*at = due
 		}
-	case !ok && *at != 0:
+	case !j.waits && *at != 0:
 		e.key = h.entryKey(*at, causeDeadline, j.rec.Key)
 		*at = 0
 	}

@@ -41,10 +41,22 @@ type job[S any] struct {
 	m    flow.Message
 
 	was, note note // of its row, as written and as it shall be
-	row, next S
+	row       S
+	decided[S]
 
 	headers []kgo.RecordHeader
 	values  [][]byte
+}
+
+// decided is what the rule says of a message.
+type decided[S any] struct {
+	next    S
+	rowType string
+	outs    []flow.Message
+
+	waits    bool // next does
+	wait     time.Duration
+	deadline flow.Message
 }
 
 func newHandler[S any](p flow.Processor[S], env Env) *handler[S] {
@@ -66,9 +78,26 @@ func newHandler[S any](p flow.Processor[S], env Env) *handler[S] {
 // handle is called with what comes by an input.
 func (h *handler[S]) handle(c kgoka.Context, in topics.Topic) {
 	rec := c.Record()
-	if h.p.Skip == nil || !h.p.Skip(event.Header(rec, event.Type)) {
+	if !h.says(h.p.Skip, event.Header(rec, event.Type)) {
 		h.run(c, rec, in, nil)
 	}
+}
+
+// says asks the rule about a message by its type. If that panics, the message is
+// one like others.
+func (h *handler[S]) says(ask func(messageType string) bool, messageType string) (yes bool) {
+	if ask == nil {
+		return false
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			yes = false
+			if _, again := h.logged.LoadOrStore("panic about "+messageType, true); !again {
+				h.env.Log.Error("rule panics when it is asked about a type", "group", h.p.Name, "type", messageType, "error", v, "stack", string(debug.Stack()))
+			}
+		}
+	}()
+	return ask(messageType)
 }
 
 // comeBack is called with what the calendar dispatches, and with what a person
@@ -85,7 +114,7 @@ func (h *handler[S]) run(c kgoka.Context, rec *kgo.Record, in topics.Topic, past
 		j.back = past
 	}
 	h.live(j)
-	j.c, j.rec, j.past, j.back, j.m = nil, nil, nil, nil, flow.Message{}
+	j.c, j.rec, j.past, j.back, j.m, j.decided = nil, nil, nil, nil, flow.Message{}, decided[S]{}
 	h.spare.Put(j)
 }
 
@@ -113,13 +142,12 @@ func (h *handler[S]) live(j *job[S]) {
 		}
 		row = j.row
 	}
-	next, outs, p := h.decide(row, j.m)
-	if p != nil {
+	var p *rulePanic
+	if j.decided, p = h.decide(row, j.m); p != nil {
 		h.fail(j, "panic", fmt.Sprint(p.value), p.stack)
 		return
 	}
-	j.next = next
-	if err := h.write(j, old, outs); err != nil {
+	if err := h.write(j, old); err != nil {
 		h.fail(j, "unencodable", err.Error(), "")
 	}
 }
@@ -131,7 +159,7 @@ type rulePanic struct {
 
 // decide calls the rule. A panic in it is a bug of the rule, not of the record's
 // neighbours: it is caught here, where nothing has been written yet.
-func (h *handler[S]) decide(row S, m flow.Message) (next S, outs []flow.Message, p *rulePanic) {
+func (h *handler[S]) decide(row S, m flow.Message) (d decided[S], p *rulePanic) {
 	defer func() {
 		if v := recover(); v != nil {
 			p = &rulePanic{v, string(debug.Stack())}
@@ -140,19 +168,24 @@ func (h *handler[S]) decide(row S, m flow.Message) (next S, outs []flow.Message,
 	if h.env.BeforeDecide != nil {
 		h.env.BeforeDecide(m)
 	}
-	next, outs = h.p.Decide(row, m)
-	return next, flow.Derive(m, outs), nil
+	d.next, d.outs = h.p.Decide(row, m)
+	d.outs = flow.Derive(m, d.outs)
+	d.rowType = h.p.RowType(d.next)
+	if h.p.Deadline != nil {
+		d.wait, d.deadline, d.waits = h.p.Deadline(d.next)
+	}
+	return d, nil
 }
 
 // write encodes everything first, so that a record which cannot be written
 // leaves nothing behind but its note.
-func (h *handler[S]) write(j *job[S], old []byte, outs []flow.Message) error {
+func (h *handler[S]) write(j *job[S], old []byte) error {
 	row, err := h.env.Serde.Encode(nil, h.table, &j.next)
 	if err != nil {
 		return err
 	}
 	j.values = j.values[:0]
-	for _, o := range outs {
+	for _, o := range j.outs {
 		var v []byte
 		if _, refusal := o.Body.(*flow.Refusal); !refusal {
 			if v, err = h.env.Serde.Encode(nil, o.Topic, o.Body); err != nil {
@@ -170,10 +203,10 @@ func (h *handler[S]) write(j *job[S], old []byte, outs []flow.Message) error {
 		old = h.zero
 	}
 	if !bytes.Equal(row, old) {
-		m := flow.Message{ID: flow.NewID("evt", j.m.At, j.m.ID, -1), Type: h.p.RowType(j.next), At: j.m.At, Correlation: j.m.Correlation, Causation: j.m.ID}
+		m := flow.Message{ID: flow.NewID("evt", j.m.At, j.m.ID, -1), Type: j.rowType, At: j.m.At, Correlation: j.m.Correlation, Causation: j.m.ID}
 		j.c.SetRow(row, h.headers(j, m))
 	}
-	for i, o := range outs {
+	for i, o := range j.outs {
 		if r, refusal := o.Body.(*flow.Refusal); refusal {
 			h.deadLetter(j, h.letter(j).Failed(h.now(), letter.Poison, "refused", r.Reason, ""))
 			continue

@@ -50,7 +50,7 @@ func (h *handler[S]) arrival(j *job[S]) arrival {
 	if j.back != nil {
 		return arrival{now: h.now(), back: true, seq: j.back.Seq, cancelled: j.back.Cancel != ""}
 	}
-	return arrival{now: h.now(), overtakes: h.p.Overtakes != nil && h.p.Overtakes(j.m.Type), row: j.c.Row() != nil}
+	return arrival{now: h.now(), overtakes: h.says(h.p.Overtakes, j.m.Type), row: j.c.Row() != nil}
 }
 
 // turn tells whether the rule may be shown the record now; it sees to it otherwise.
