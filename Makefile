@@ -31,7 +31,7 @@ test-kafka: ## the tests that need Apache Kafka, which Maven fetches once
 race: ## all tests under the race detector
 	$(GO) test -race ./...
 
-crash: ## 20 times kill -9 during 50,000 orders, then the tables are compared
+crash: ## 20 times kill -9 during 50,000 orders, during sending, and while rules panic
 	$(GO) test ./internal/crash -run TestKill -crash.kills=20 -crash.orders=50000 -crash.effects=off -v -timeout 30m -count=1
 
 faults: ## every fault for longer, on Apache Kafka of one node and of three; needs Java and Maven

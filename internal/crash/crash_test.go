@@ -56,7 +56,12 @@ type process struct {
 
 func up(t *testing.T, exe, dir string, flags ...string) process {
 	t.Helper()
-	cmd := exec.Command(exe, append([]string{"up", "--data", dir, "--port", "0", "--registry-port", "0", "-o", "json"}, flags...)...)
+	return begin(t, exec.Command(exe, append([]string{"up", "--data", dir, "--port", "0", "--registry-port", "0", "-o", "json"}, flags...)...))
+}
+
+// begin starts a process and waits until it says where it is.
+func begin(t *testing.T, cmd *exec.Cmd) process {
+	t.Helper()
 	cmd.Stderr = t.Output()
 	out, err := cmd.StdoutPipe()
 	must(t, err)
@@ -76,8 +81,7 @@ func (p process) kill() {
 
 func run(t *testing.T, exe string, kills int, rng *rand.Rand) content.Content {
 	t.Helper()
-	dir := t.TempDir()
-	p := up(t, exe, dir, "--effects", *told)
+	p := up(t, exe, t.TempDir(), "--effects", *told)
 	defer func() { p.kill() }()
 	produced := produce(t, exe, p.at, *orders, *orders/max(5, 3*kills/2))
 	for range kills {
@@ -88,17 +92,19 @@ func run(t *testing.T, exe string, kills int, rng *rand.Rand) content.Content {
 			must(t, err)
 			produced <- nil
 		}
-		p = p.again(t, exe, dir, "--effects", *told)
+		p = p.again(t)
 	}
 	must(t, <-produced)
 	return Settle(t, p.at, *orders)
 }
 
 // again kills a process and starts it anew, where it was.
-func (p process) again(t *testing.T, exe, dir string, flags ...string) process {
+func (p process) again(t *testing.T) process {
 	t.Helper()
 	p.kill()
-	next := up(t, exe, dir, flags...)
+	cmd := exec.Command(p.cmd.Path, p.cmd.Args[1:]...)
+	cmd.Env = p.cmd.Env
+	next := begin(t, cmd)
 	if next.at.Brokers[0] != p.at.Brokers[0] {
 		next.kill()
 		t.Fatalf("the broker moved from %s to %s", p.at.Brokers[0], next.at.Brokers[0])
@@ -121,6 +127,9 @@ func produce(t *testing.T, exe string, at app.Addresses, orders, rate int) chan 
 }
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(faultyDir); dir != "" {
+		faulty(dir)
+	}
 	flag.Parse()
 	if testing.Short() {
 		fmt.Println("crash: skipped with -short: it builds and kills processes")

@@ -2,7 +2,6 @@ package crash
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"fmt"
 	"hash/fnv"
@@ -24,8 +23,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/app"
-	"github.com/orderlog/orderlog/internal/content"
-	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/processors/retry"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
@@ -40,33 +37,23 @@ func TestKillEffects(t *testing.T) {
 	rng := rand.New(rand.NewPCG(*seed, 1))
 	t.Logf("crash.seed=%d", *seed)
 	out := listen(t)
-	exe, dir, orders := build(t), t.TempDir(), rate*(1+*kills)
-	flags := []string{"--effects", out.config(t, width), "--retry-schedule", "effects=" + strings.Repeat("1s,", retry.MaxAttempts-1) + "1s"}
-	p := up(t, exe, dir, flags...)
+	exe, orders := build(t), rate*(1+*kills)
+	p := up(t, exe, t.TempDir(), "--effects", out.config(t, width), "--retry-schedule", "effects="+strings.Repeat("1s,", retry.MaxAttempts-1)+"1s")
 	defer func() { p.kill() }()
 	produced := produce(t, exe, p.at, orders, rate)
 	var killed []moment
 	for range *kills {
 		born := time.Now()
 		time.Sleep(time.Duration(50+rng.IntN(3000)) * time.Millisecond)
-		m := moment{born: born, sending: out.sending(), taken: out.taken()}
-		p.kill()
-		m.died = time.Now()
-		killed = append(killed, m)
-		p = p.again(t, exe, dir, flags...)
+		killed = append(killed, out.at(born))
+		p = p.again(t)
 	}
 	must(t, <-produced)
 	rows := sent(t, p.at)
+	drained(t, p.at)
 	out.check(t, rows, *kills*2*width)
-	dispatched := onceEach(t, p.at)
 	Settle(t, p.at, orders)
-	fell(t, killed, dispatched)
-}
-
-// moment is a kill.
-type moment struct {
-	born, died     time.Time // of the process
-	sending, taken int       // effects under way then, and taken until then
+	fell(t, killed, onceEach(t, p.at), true)
 }
 
 // outside is a mail server and a webhook's receiver. They put off the first tries of
@@ -77,6 +64,7 @@ type outside struct {
 	mu   sync.Mutex
 	seen map[string]*visitor // by effect
 	busy int
+	last time.Time // of a try
 }
 
 // visitor is an effect, as the outside knows it.
@@ -129,6 +117,7 @@ func (o *outside) take(id, kind string, body []byte) bool {
 	}
 	v.changed = v.changed || v.kind != kind || v.body != sha256.Sum256(body)
 	v.tries++
+	o.last = time.Now()
 	if v.tries <= int(h.Sum32()%4) {
 		return false
 	}
@@ -142,26 +131,22 @@ func (o *outside) enter() (leave func()) {
 	defer o.mu.Unlock()
 	o.busy++
 	return func() {
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond)
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.busy--
 	}
 }
 
-func (o *outside) sending() int {
+// at is a kill, now, of a process that was born then.
+func (o *outside) at(born time.Time) moment {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.busy
-}
-
-func (o *outside) taken() (n int) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	m := moment{born: born, died: time.Now(), sending: o.busy, tried: o.last}
 	for _, v := range o.seen {
-		n += v.taken
+		m.taken += v.taken
 	}
-	return n
+	return m
 }
 
 func (o *outside) hooked(w http.ResponseWriter, r *http.Request) {
@@ -257,83 +242,4 @@ func sent(t *testing.T, at app.Addresses) map[string]schemas.LedgerEntry {
 			t.Fatalf("%d effects asked for, %d in the ledger, %d of them not sent", total, len(rows), open)
 		}
 	}
-}
-
-// onceEach checks that each entry of the calendar has been dispatched once, and
-// returns when.
-func onceEach(t *testing.T, at app.Addresses) (when []time.Time) {
-	t.Helper()
-	serde := serde(t, at)
-	left := map[string]int{} // by effect and place in its queue: entries less dispatches
-	eachRow(t, at, topics.Retry, func(r *kgo.Record) {
-		var p schemas.Parked
-		must(t, serde.DecodeInto(t.Context(), topics.Retry, r.Value, &p))
-		if p.To == topics.EffectsLoop {
-			left[fmt.Sprintf("%s %d", p.Key, p.Seq)]++
-		}
-	})
-	entries := len(left)
-	eachRow(t, at, topics.EffectsLoop, func(r *kgo.Record) {
-		left[fmt.Sprintf("%s %d", r.Key, letter.Parse(r).Seq)]--
-		when = append(when, r.Timestamp)
-	})
-	for id, n := range left {
-		if n != 0 {
-			t.Errorf("%s: %d entries more than dispatches", id, n)
-		}
-	}
-	waits := map[string]bool{}
-	must(t, content.EachRecord(t.Context(), reach(at), topics.RetryTable, func(r *kgo.Record) error {
-		waits[string(r.Key)] = len(r.Value) > 0
-		return nil
-	}))
-	for key, there := range waits {
-		if due, _, ok := retry.ParseKey(key); there && ok && due < time.Now().UnixMilli() {
-			t.Errorf("%s is still in the calendar", key)
-		}
-	}
-	t.Logf("%d entries of the calendar, %d dispatches", entries, len(when))
-	return when
-}
-
-// fell tells how much was done before each kill. If few fell into work, the others
-// prove little.
-func fell(t *testing.T, killed []moment, dispatched []time.Time) {
-	const shortly = 300 * time.Millisecond
-	dispatching, sending := 0, 0
-	before := 0
-	for i, m := range killed {
-		life, last := 0, 0
-		for _, at := range dispatched {
-			if at.After(m.born) && at.Before(m.died) {
-				life++
-			}
-			if at.After(m.died.Add(-shortly)) && at.Before(m.died) {
-				last++
-			}
-		}
-		if last > 0 {
-			dispatching++
-		}
-		if m.sending > 0 {
-			sending++
-		}
-		t.Logf("kill %d after %v: %d dispatched, %d in the last %v, %d taken, %d being sent", i, m.died.Sub(m.born).Round(time.Millisecond), life, last, shortly, m.taken-before, m.sending)
-		before = m.taken
-	}
-	if 4*dispatching < len(killed) || 4*sending < len(killed) {
-		t.Errorf("of %d kills %d fell into dispatch and %d into sending", len(killed), dispatching, sending)
-	}
-}
-
-func eachRow(t *testing.T, at app.Addresses, topic string, do func(*kgo.Record)) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	must(t, content.EachRecord(ctx, reach(at), topic, func(r *kgo.Record) error {
-		if len(r.Value) > 0 {
-			do(r)
-		}
-		return nil
-	}))
 }
