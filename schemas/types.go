@@ -415,11 +415,13 @@ type RetryCommand struct {
 	Reason string `avro:"reason" json:"reason"`
 }
 
-// Actions that say what became of a dead letter.
+// Actions that say what became of a dead letter, or of an entry of the calendar.
 const (
 	Redriven  = "dlq.redrive"
 	Edited    = "dlq.edit" // and redriven as edited
 	Discarded = "dlq.discard"
+
+	EntryCancelled = "retries.cancel"
 )
 
 // Audited is an action of a person. What is "<noun>.<verb>", as on the command line.

@@ -15,7 +15,7 @@ func (d *Desk) PullForward(it Item, due int64, why string) (Deed, error) {
 // Cancel has an entry not be tried again: it becomes a dead letter when it is its
 // turn. A deadline is just gone.
 func (d *Desk) Cancel(it Item, why string) (Deed, error) {
-	return d.ofEntry("retries.cancel", schemas.RetriesCancel, it, schemas.RetryCommand{Reason: why})
+	return d.ofEntry(schemas.EntryCancelled, schemas.RetriesCancel, it, schemas.RetryCommand{Reason: why})
 }
 
 func (d *Desk) ofEntry(what, kind string, it Item, c schemas.RetryCommand) (Deed, error) {

@@ -19,6 +19,8 @@ type deadLetters struct {
 	letters map[string]deadLetter       // by what the audit calls it
 	brought map[string]*schemas.Audited // likewise
 
+	cancelled map[string]bool // orders of which a person has cancelled an entry of the calendar, maybe the deadline
+
 	// As of the last cut.
 	stands map[coordinates]bool   // some letter about it was not brought back
 	again  map[coordinates]*again // none stands, and some was
@@ -44,7 +46,7 @@ type coordinates struct {
 }
 
 func newDeadLetters() *deadLetters {
-	return &deadLetters{letters: map[string]deadLetter{}, brought: map[string]*schemas.Audited{}}
+	return &deadLetters{letters: map[string]deadLetter{}, brought: map[string]*schemas.Audited{}, cancelled: map[string]bool{}}
 }
 
 func (d *deadLetters) add(r *kgo.Record) error {
@@ -65,10 +67,16 @@ func (a actions) add(r *kgo.Record) error {
 	switch {
 	case errors.Is(err, schemas.ErrRegistry):
 		return err
-	case err == nil && (act.What == schemas.Redriven || act.What == schemas.Edited):
-		a.w.dead.mu.Lock()
-		defer a.w.dead.mu.Unlock()
+	case err != nil:
+		return nil
+	}
+	a.w.dead.mu.Lock()
+	defer a.w.dead.mu.Unlock()
+	switch {
+	case act.What == schemas.Redriven || act.What == schemas.Edited:
 		a.w.dead.brought[act.Target] = act
+	case act.What == schemas.EntryCancelled && act.Group == "order":
+		a.w.dead.cancelled[act.Key] = true
 	}
 	return nil
 }

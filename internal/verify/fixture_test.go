@@ -22,6 +22,7 @@ import (
 	"github.com/orderlog/orderlog/processors/invoicing"
 	"github.com/orderlog/orderlog/processors/notification"
 	saga "github.com/orderlog/orderlog/processors/order"
+	"github.com/orderlog/orderlog/processors/retry"
 	"github.com/orderlog/orderlog/processors/voucher"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
@@ -87,9 +88,25 @@ func stepper[S any](f *fixture, p flow.Processor[S]) ruleAt {
 		if fmt.Sprint(next) != fmt.Sprint(old) {
 			rows[m.Key] = next
 			f.write(p.Name+"-table", entry{key: m.Key, typ: p.RowType(next), body: &next})
+			if p.Deadline != nil {
+				wait, d, ok := p.Deadline(next)
+				f.deadline(m.Key, wait, d, ok)
+			}
 		}
 		return flow.Derive(m, outs)
 	}}
+}
+
+// deadline sets that of a row, or takes it back. Those of one row have one key here.
+func (f *fixture) deadline(key string, wait time.Duration, m flow.Message, ok bool) {
+	due := f.now.Add(wait).UnixMilli()
+	at := retry.Key(0, "deadline."+key)
+	if !ok {
+		f.log[topics.RetryTable][partOf(key)] = append(f.log[topics.RetryTable][partOf(key)], entry{key: at})
+		return
+	}
+	f.log[topics.RetryTable][partOf(key)] = append(f.log[topics.RetryTable][partOf(key)], entry{key: at, typ: schemas.RecordParked,
+		body: &schemas.Parked{To: m.Topic, Group: "order", Cause: "deadline", Due: due, Key: []byte(key)}})
 }
 
 func partOf(key string) int { return int(client.PartitionOf(key, fixtureParts)) }

@@ -15,19 +15,21 @@ import (
 
 // calendar is one partition of the calendar's table.
 type calendar struct {
-	w       *world
-	entries map[string]*schemas.Parked // by key; without deadlines
-	pauses  map[string]bool
-	faults  []Violation
+	w         *world
+	entries   map[string]*schemas.Parked // by key; without deadlines
+	deadlines map[string]string          // by key: whose
+	pauses    map[string]bool
+	faults    []Violation
 }
 
 func newCalendar(w *world) *calendar {
-	return &calendar{w: w, entries: map[string]*schemas.Parked{}, pauses: map[string]bool{}}
+	return &calendar{w: w, entries: map[string]*schemas.Parked{}, deadlines: map[string]string{}, pauses: map[string]bool{}}
 }
 
 func (cal *calendar) add(r *kgo.Record) error {
 	key := string(r.Key)
 	delete(cal.entries, key)
+	delete(cal.deadlines, key)
 	delete(cal.pauses, key)
 	if len(r.Value) == 0 {
 		return nil
@@ -43,6 +45,8 @@ func (cal *calendar) add(r *kgo.Record) error {
 	case *schemas.Parked:
 		if b.Topic != "" {
 			cal.entries[key] = b
+		} else {
+			cal.deadlines[key] = string(b.Key)
 		}
 	case *schemas.RetryCommand:
 		cal.pauses[key] = true

@@ -134,7 +134,7 @@ func (w *world) report() Report {
 	}
 	w.eachOrder(func(o *order) { r.InFlight += one(o.asks() > 0) })
 	for _, check := range []func(*world) Check{
-		checkOrders, checkStock, checkCredit, checkInvoices, checkAmounts, checkVouchers, checkEffects, checkStuck, checkHistory, listParked, listDeadLetters,
+		checkOrders, checkStock, checkCredit, checkInvoices, checkAmounts, checkVouchers, checkEffects, checkStuck, checkDeadlines, checkHistory, listParked, listDeadLetters,
 	} {
 		c := check(w)
 		r.OK = r.OK && c.OK

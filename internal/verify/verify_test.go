@@ -76,7 +76,7 @@ func TestSmallLogHolds(t *testing.T) {
 		if !c.OK {
 			t.Errorf("%s: %+v", c.Name, c.Violations)
 		}
-		if c.Checked == 0 && c.Name != "parked" {
+		if c.Checked == 0 && c.Name != "parked" && c.Name != "deadlines" { // nothing waits
 			t.Errorf("%s looked at nothing", c.Name)
 		}
 	}

@@ -1,0 +1,79 @@
+package verify
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	saga "github.com/orderlog/orderlog/processors/order"
+	"github.com/orderlog/orderlog/processors/retry"
+	"github.com/orderlog/orderlog/schemas"
+	"github.com/orderlog/orderlog/topics"
+)
+
+// An order that waits has its deadline, wherever that is on its way; taken out of
+// the calendar by nobody, it is missed.
+func TestDeadlines(t *testing.T) {
+	const id = "ord_1"
+	serde := schemas.NewLocalSerde()
+	key := retry.Key(0, "deadline."+id)
+	gone := func(f *fixture) {
+		f.log[topics.RetryTable][partOf(id)] = append(f.log[topics.RetryTable][partOf(id)], entry{key: key})
+	}
+	parked := func(f *fixture) *schemas.Parked {
+		return &schemas.Parked{To: topics.OrderReplies, Group: "order", Cause: "deadline", Due: f.now.Add(time.Hour).UnixMilli(), Key: []byte(id)}
+	}
+	for _, c := range []struct {
+		name string
+		do   func(f *fixture)
+		ok   bool
+	}{
+		{"in the calendar", func(*fixture) {}, true},
+		{"taken out", gone, false},
+		{"another order's", func(f *fixture) {
+			gone(f)
+			p := parked(f)
+			p.Key = []byte("ord_2")
+			f.log[topics.RetryTable][partOf(id)] = append(f.log[topics.RetryTable][partOf(id)], entry{key: key + "x", typ: schemas.RecordParked, body: p})
+		}, false},
+		{"on its way there", func(f *fixture) {
+			gone(f)
+			f.log[topics.Retry][partOf(id)] = append(f.log[topics.Retry][partOf(id)], entry{key: key, typ: schemas.RecordParked, body: parked(f)})
+		}, true},
+		{"due, and not handled", func(f *fixture) { gone(f); f.expire(id) }, true},
+		{"due, and parked", func(f *fixture) {
+			gone(f)
+			f.expire(id)
+			f.setAside(t, serde, topics.RetryTable, "order", topics.OrderReplies, id, f.now.Add(time.Hour))
+		}, true},
+		{"taken out by a person", func(f *fixture) {
+			gone(f)
+			f.bring(schemas.Audited{What: schemas.EntryCancelled, Group: "order", Key: id})
+		}, true},
+		{"another's by a person", func(f *fixture) {
+			gone(f)
+			f.bring(schemas.Audited{What: schemas.EntryCancelled, Group: "credit", Key: id})
+		}, false},
+		{"it came", func(f *fixture) {
+			gone(f)
+			f.expire(id)
+			f.settle(nil)
+		}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture()
+			f.rules = f.rules[:1] // nobody answers
+			f.send(topics.OrderCommands, place(id, "cus_1", schemas.PlaceLine{SKU: "sku_1", Quantity: 1, UnitPrice: 20_000}))
+			f.settle(nil)
+			if _, _, waits := saga.Deadline(f.orderNow(id)); !waits {
+				t.Fatal("the order does not wait")
+			}
+			c.do(f)
+			r := f.verdict(t)
+			at := slices.IndexFunc(r.Checks, func(c Check) bool { return c.Name == "deadlines" })
+			if got := r.Checks[at]; got.OK != c.ok {
+				t.Errorf("OK %t: %+v", got.OK, got.Violations)
+			}
+		})
+	}
+}
