@@ -435,3 +435,38 @@ func TestDeadlineIsEnteredOnce(t *testing.T) {
 		t.Errorf("note %x of an order that waits for nothing", note)
 	}
 }
+
+// A deadline that is a dead letter, because to expire the order fails, is not lost: a
+// person who brings it back has the order expire, or set another one if it waits for
+// something else by now.
+func TestDeadDeadline(t *testing.T) {
+	for _, moved := range []bool{false, true} {
+		s := onStage(t, order.New(order.Config{}))
+		s.place("ord_1")
+		s.parks("order-replies deadline 0")
+		s.faulty["ord_1"] = 6
+		s.pass(80 * time.Hour)
+		s.parks()
+		if d := s.dead(); len(d) != 1 || d[0].Topic != topics.OrderReplies || d[0].Cause != "panic" {
+			t.Fatalf("dead letters %+v", d)
+		}
+		want := schemas.Expired
+		if moved {
+			s.grant("ord_1")
+			for k := range s.calendar {
+				delete(s.calendar, k) // it is lost, too
+			}
+			s.notes["ord_1"] = nil
+			want = schemas.Approved
+		}
+		s.redrive(0)
+		if o := s.order("ord_1"); o.State != want {
+			t.Errorf("moved %t: it is %s", moved, reasons(o))
+		}
+		if moved {
+			s.parks("order-replies deadline 0")
+		} else {
+			s.parks()
+		}
+	}
+}
