@@ -1,9 +1,9 @@
-// Package scenario runs a rule through text files: messages in, and below each
-// one the row and the messages that it led to. It is for tests.
+// Package scenario runs rules through text files: messages in, and below each
+// one what it led to. It is for tests.
 //
 // A file consists of comments (#), empty lines and steps. A step is a line at
 // the margin, `[time] type key {body}`, with the body in YAML's flow style, and the
-// indented lines that the rule's answer renders to:
+// indented lines that the answer renders to; of a Suite, the row and the messages:
 //
 //	10:00 inventory.stock.receive sku_a {quantity: 5}
 //	  = on_hand: 5
@@ -40,22 +40,30 @@ type Suite[S any] struct {
 
 // Run compares every file of testdata/*.txt with what the rule does; with
 // update it rewrites them.
-func (s Suite[S]) Run(t *testing.T, update bool) {
+func (s Suite[S]) Run(t *testing.T, update bool) { Run(t, update, s.player) }
+
+// Player answers the steps of one file, in their order: line is the step and n its
+// number, and the answer whole lines.
+type Player func(n int, line string) (answer string, err error)
+
+// Run compares every file of testdata/*.txt with what a player of its own answers;
+// with update it rewrites them.
+func Run(t *testing.T, update bool, player func() Player) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("finding scenarios in testdata: %d files, %v", len(files), err)
 	}
 	for _, f := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) { s.file(t, f, update) })
+		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) { compare(t, f, update, player()) })
 	}
 }
 
-func (s Suite[S]) file(t *testing.T, path string, update bool) {
+func compare(t *testing.T, path string, update bool, p Player) {
 	want, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.play(string(want))
+	got, err := p.play(string(want))
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
@@ -75,13 +83,13 @@ func firstDifference(want, got string) string {
 	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
 	for i := range max(len(w), len(g)) {
 		if i >= len(w) || i >= len(g) || w[i] != g[i] {
-			return fmt.Sprintf("line %d\n want %s\n got  %s", i+1, at(w, i), at(g, i))
+			return fmt.Sprintf("line %d\n want %s\n got  %s", i+1, nth(w, i), nth(g, i))
 		}
 	}
 	return ""
 }
 
-func at(lines []string, i int) string {
+func nth(lines []string, i int) string {
 	if i < len(lines) {
 		return lines[i]
 	}
@@ -89,9 +97,8 @@ func at(lines []string, i int) string {
 }
 
 // play renders the file anew from its margin lines.
-func (s Suite[S]) play(file string) (string, error) {
+func (p Player) play(file string) (string, error) {
 	var out strings.Builder
-	rows := map[string]S{}
 	for i, line := range strings.Split(strings.TrimSuffix(file, "\n"), "\n") {
 		if strings.HasPrefix(line, " ") {
 			continue
@@ -100,19 +107,34 @@ func (s Suite[S]) play(file string) (string, error) {
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		m, err := s.message(line, i)
+		answer, err := p(i, line)
 		if err != nil {
 			return "", fmt.Errorf("line %d: %w", i+1, err)
 		}
-		before := rows[m.Key]
-		after, outs := s.Rule.Decide(before, m)
-		rows[m.Key] = after
-		s.render(&out, before, after, outs)
+		out.WriteString(answer)
 	}
 	return out.String(), nil
 }
 
-func (s Suite[S]) message(line string, n int) (flow.Message, error) {
+func (s Suite[S]) player() Player {
+	rows := map[string]S{}
+	return func(n int, line string) (string, error) {
+		m, err := Message(n, line, s.ID, s.Day)
+		if err != nil {
+			return "", err
+		}
+		var out strings.Builder
+		before := rows[m.Key]
+		after, outs := s.Rule.Decide(before, m)
+		rows[m.Key] = after
+		s.render(&out, before, after, outs)
+		return out.String(), nil
+	}
+}
+
+// Message reads a step. id names the field of the body that the key fills in, "" none; day
+// is that of the time, as in a Suite.
+func Message(n int, line, id string, day time.Time) (flow.Message, error) {
 	head, body, _ := strings.Cut(line, "{")
 	words := strings.Fields(head)
 	if len(words) != 3 {
@@ -122,7 +144,7 @@ func (s Suite[S]) message(line string, n int) (flow.Message, error) {
 	if err != nil {
 		return flow.Message{}, err
 	}
-	m := flow.Message{ID: fmt.Sprintf("evt_line%d", n), Type: words[1], Key: words[2], At: s.time(clock)}
+	m := flow.Message{ID: fmt.Sprintf("evt_line%d", n), Type: words[1], Key: words[2], At: at(day, clock)}
 	r, ok := schemas.ForType(m.Type)
 	if !ok {
 		return m, fmt.Errorf("unknown message type %q", m.Type)
@@ -134,12 +156,13 @@ func (s Suite[S]) message(line string, n int) (flow.Message, error) {
 			return m, err
 		}
 	}
-	fields[s.ID] = m.Key
+	if id != "" {
+		fields[id] = m.Key
+	}
 	return m, fill(m.Body, fields)
 }
 
-func (s Suite[S]) time(clock time.Time) int64 {
-	day := s.Day
+func at(day, clock time.Time) int64 {
 	if day.IsZero() {
 		day = time.Date(2026, time.January, 5, 0, 0, 0, 0, time.UTC)
 	}

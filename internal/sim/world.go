@@ -32,6 +32,9 @@ type World struct {
 
 	Steps   int // records handled
 	Skipped int // of these, skipped by the guard
+
+	lose string         // group whose next transaction is lost
+	Lost []flow.Message // what such transactions would have sent
 }
 
 // Record is a message on its partition.
@@ -107,8 +110,9 @@ func (w *World) Step() bool {
 		return false
 	}
 	x := ready[w.cfg.Pick(len(ready))]
-	w.handle(x.g, *x.c)
-	x.c.offset++
+	if w.handle(x.g, *x.c) {
+		x.c.offset++
+	}
 	w.Steps++
 	return true
 }
@@ -119,11 +123,12 @@ func (w *World) Settle() {
 	}
 }
 
-func (w *World) handle(g *group, at cursor) {
+// handle is one transaction. It is false for one that was lost.
+func (w *World) handle(g *group, at cursor) bool {
 	rec := w.logs[at.topic][at.partition][at.offset]
 	here := Origin{Topic: at.topic, Partition: at.partition, Offset: at.offset}
 	if g.rule.Skip(rec.Type) || w.compacted(at, rec.Key) {
-		return
+		return true
 	}
 	r := g.rows[rec.Key]
 	if r == nil {
@@ -136,15 +141,20 @@ func (w *World) handle(g *group, at cursor) {
 	}
 	if w.cfg.Guard && r.applied.applied(from) {
 		w.Skipped++
-		return
+		return true
 	}
 	next, outs, changed := g.rule.Decide(r.value, rec.Message)
 	if !changed && len(outs) == 0 {
-		return // leaves no trace: a row's vector moves only with it, or with what it sends
+		return true // leaves no trace: a row's vector moves only with it, or with what it sends
+	}
+	if w.lose == g.rule.Name {
+		w.lose, w.Lost = "", append(w.Lost, outs...)
+		return false
 	}
 	r.value, r.there = next, r.there || changed
 	r.applied.advance(from)
 	w.write(g, rec, here, next, outs, changed)
+	return true
 }
 
 func (w *World) write(g *group, in Record, here Origin, next any, outs []flow.Message, changed bool) {
@@ -215,6 +225,10 @@ func (w *World) DuplicateAll() {
 		}
 	}
 }
+
+// Lose has the next transaction by which a group would write something be lost:
+// nothing of it stays, and the group handles the record again.
+func (w *World) Lose(name string) { w.lose = name }
 
 // Rewind sets a group's offsets back to the start, its rows kept; every group's
 // if name is "".
