@@ -132,7 +132,7 @@ func (c *Calendar) Count(ctx context.Context, p *kgoka.Processor) {
 func (c *Calendar) countOn(ctx context.Context, moved <-chan struct{}, p *kgoka.Processor) {
 	var at map[int32]int64
 	var next int64
-	for {
+	for failing := false; ; {
 		began := time.Now()
 		if now := reach(p); !maps.Equal(at, now) || c.env.Now().UnixMilli() >= next {
 			sums, first, err := c.count(ctx, p)
@@ -140,9 +140,10 @@ func (c *Calendar) countOn(ctx context.Context, moved <-chan struct{}, p *kgoka.
 			case err == nil:
 				c.standing.Store(&sums)
 				at, next = now, first
-			case !errors.Is(err, kgoka.ErrNotHere) && ctx.Err() == nil:
-				c.env.Log.Warn("what stands in the calendar cannot be counted", "error", err)
+			case !errors.Is(err, kgoka.ErrNotHere) && ctx.Err() == nil && !failing:
+				c.env.Log.Warn("what stands in the calendar cannot be counted now, trying again", "error", err)
 			}
+			failing = err != nil
 		}
 		select {
 		case <-time.After(max(countEvery, countShare*time.Since(began))):

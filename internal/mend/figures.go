@@ -100,10 +100,12 @@ func (f *Figures) Follow(ctx context.Context) {
 		return
 	}
 	defer adm.Close()
-	for {
-		if err := f.catchUp(ctx, adm); err != nil && ctx.Err() == nil {
+	for failing := false; ; {
+		err := f.catchUp(ctx, adm)
+		if err != nil && ctx.Err() == nil && !failing {
 			f.log.Warn("dead letters cannot be counted now, trying again", "error", err)
 		}
+		failing = err != nil
 		select {
 		case <-time.After(followEvery):
 		case <-ctx.Done():
