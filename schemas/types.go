@@ -369,6 +369,11 @@ type LedgerEntry struct {
 	Attempts []Attempt `avro:"attempts" json:"attempts"` // that failed, the oldest first
 }
 
+// Effect is what was asked for.
+func (b LedgerEntry) Effect() Effect {
+	return Effect{EffectID: b.EffectID, Kind: b.Kind, Event: b.Event, OrderID: b.OrderID, To: b.To, At: b.At, Payload: b.Payload}
+}
+
 // Parked is an entry of the calendar: a record and when it shall go where. It is
 // what a group could not handle yet, or a deadline.
 type Parked struct {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderlog/orderlog/internal/mend"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -80,9 +81,9 @@ func (s *session) audit(ctx context.Context, f auditFlags) error {
 	}
 	var seen int64
 	err := s.readTopic(ctx, topics.Audit, &f.tailFlags, func(serde *schemas.Serde, r *kgo.Record) (bool, error) {
-		a := new(schemas.Audited)
-		if err := serde.DecodeInto(ctx, topics.Audit, r.Value, a); err != nil {
-			return false, fmt.Errorf("audit record at %s/%d/%d: %w", r.Topic, r.Partition, r.Offset, err)
+		a, err := mend.Audited(ctx, serde, r)
+		if err != nil {
+			return false, err
 		}
 		if !f.fits(a) {
 			return true, nil

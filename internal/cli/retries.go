@@ -304,7 +304,7 @@ func (s *session) actOnEntries(cmd *cobra.Command, f *pick, a *act, ids []string
 	if err := d.TakeOver(ctx, "retries"); err != nil {
 		return err
 	}
-	out.Done, err = d.ActAll(ctx, some, func(it mend.Item) (mend.Deed, error) { return do.deed(d, it) })
+	out.Done, err = mend.ActAll(ctx, d, some, func(it mend.Item) (mend.Deed, error) { return do.deed(d, it) })
 	shown := s.show(out, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "%s: told the calendar of %s\n", do.past, entries(out.Done))
 		return err

@@ -44,10 +44,6 @@ func entered(e schemas.Effect, offset, asked, now int64) change {
 		State: schemas.Pending, ChangedAt: now, Offset: offset, AskedAt: asked}}
 }
 
-func effectOf(row schemas.LedgerEntry) schemas.Effect {
-	return schemas.Effect{EffectID: row.EffectID, Kind: row.Kind, Event: row.Event, OrderID: row.OrderID, To: row.To, At: row.At, Payload: row.Payload}
-}
-
 // begun is a row before its effect is sent. One of which a try is shown that
 // nobody is at any more was interrupted: that one counts as unsure.
 func begun(row schemas.LedgerEntry, mine try, now int64) change {

@@ -170,7 +170,7 @@ func (l *Ledger) write(c kgoka.Context, ch change) {
 
 // letter is about an effect as it was asked for, and what became of it.
 func (l *Ledger) letter(c kgoka.Context, ch change) letter.Letter {
-	row, e := ch.row, effectOf(ch.row)
+	row, e := ch.row, ch.row.Effect()
 	kind := schemas.NotificationsEmailSend
 	if e.Kind == schemas.KindWebhook {
 		kind = schemas.NotificationsWebhookSend

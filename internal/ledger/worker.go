@@ -148,7 +148,7 @@ func (l *Ledger) saw(row schemas.LedgerEntry) {
 	if l.shift == nil {
 		return
 	}
-	ln := l.shift.lane(effect.Lane(effectOf(row)))
+	ln := l.shift.lane(effect.Lane(row.Effect()))
 	if row.State == schemas.Sent || row.State == schemas.Failed {
 		delete(ln.open, row.EffectID)
 		return
@@ -222,7 +222,7 @@ func (w *worker) tell(s *shift, ln *lane, key string) {
 	}
 	o := effect.Outcome{Class: effect.Away} // not tried
 	if err == nil && s.ctx.Err() == nil {   // else it may be another's by now
-		o = w.to.Send(w.sending, effectOf(row))
+		o = w.to.Send(w.sending, row.Effect())
 		w.learn(s, ln, o)
 	}
 	w.finish(ln, key, t, o)

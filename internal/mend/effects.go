@@ -34,11 +34,7 @@ type Effect struct {
 }
 
 // Lane is its endpoint: "email", or "webhook" and a name.
-func (e Effect) Lane() string { return effect.Lane(e.effect()) }
-
-func (e Effect) effect() schemas.Effect {
-	return schemas.Effect{EffectID: e.EffectID, Kind: e.Kind, Event: e.Event, OrderID: e.OrderID, To: e.To, At: e.At, Payload: e.Payload}
-}
+func (e Effect) Lane() string { return effect.Lane(e.Effect()) }
 
 // Target is how the audit names the record that asked for it.
 func (e Effect) Target() string {
@@ -92,9 +88,7 @@ func (f EffectFilter) fits(e Effect) bool {
 
 // Missing are the IDs that none of the effects has.
 func (f EffectFilter) Missing(es []Effect) []string {
-	return slices.DeleteFunc(slices.Clone(f.IDs), func(id string) bool {
-		return slices.ContainsFunc(es, func(e Effect) bool { return e.EffectID == id })
-	})
+	return missing(f.IDs, es, func(e Effect) string { return e.EffectID })
 }
 
 // ErrUntold says that the group has never run here.
@@ -218,7 +212,7 @@ func (d *Desk) About(ctx context.Context, e Effect) (a About, err error) {
 		return a, err
 	}
 	err = d.each(ctx, topics.Audit, func(r *kgo.Record) error {
-		deed, err := d.Audited(ctx, r)
+		deed, err := Audited(ctx, d.cfg.Serde, r)
 		if err == nil && deed.Group == effects && deed.Key == e.EffectID {
 			a.Deeds = append(a.Deeds, deed)
 		}
@@ -242,7 +236,7 @@ func (d *Desk) About(ctx context.Context, e Effect) (a About, err error) {
 func (d *Desk) Resend(e Effect, why string) (Deed, error) {
 	at := d.cfg.Now().UnixMilli()
 	m := flow.Message{ID: flow.NewID("evt", at, d.cfg.Who+"/"+e.EffectID, 0), Type: schemas.NotificationsResend, At: at, Correlation: e.OrderID}
-	body := e.effect()
+	body := e.Effect()
 	r, err := d.record(topics.Effects, e.Partition, m, &body)
 	if err != nil {
 		return Deed{}, err
@@ -258,24 +252,7 @@ func (d *Desk) ResendAll(ctx context.Context, es []Effect, why string) (n int, e
 	if err := d.TakeOver(ctx, effects); err != nil {
 		return 0, err
 	}
-	for some := range slices.Chunk(es, batch) {
-		var deeds []Deed
-		for _, e := range some {
-			deed, err := d.Resend(e, why)
-			if err != nil {
-				return n, err
-			}
-			deeds = append(deeds, deed)
-		}
-		if err := ctx.Err(); err != nil {
-			return n, err
-		}
-		if err := d.Act(ctx, deeds...); err != nil {
-			return n, err
-		}
-		n += len(some)
-	}
-	return n, nil
+	return ActAll(ctx, d, es, func(e Effect) (Deed, error) { return d.Resend(e, why) })
 }
 
 // LedgerEnd is where the ledger is written next: what Outcome begins at.

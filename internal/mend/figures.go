@@ -137,7 +137,7 @@ func (f *Figures) catchUp(ctx context.Context, adm *kadm.Client) error {
 		return err
 	}
 	err = f.read(ctx, audit, &f.audit, func(r *kgo.Record) error {
-		a, err := audited(ctx, f.cfg.Serde, r)
+		a, err := Audited(ctx, f.cfg.Serde, r)
 		if err == nil && closes(a) {
 			f.dealt(a.Target)
 		}

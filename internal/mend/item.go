@@ -85,8 +85,12 @@ func (f Filter) Select(items []Item) []Item {
 
 // Missing are the IDs that none of the items has.
 func (f Filter) Missing(items []Item) []string {
-	return slices.DeleteFunc(slices.Clone(f.IDs), func(id string) bool {
-		return slices.ContainsFunc(items, func(it Item) bool { return it.ID == id })
+	return missing(f.IDs, items, func(it Item) string { return it.ID })
+}
+
+func missing[T any](ids []string, there []T, id func(T) string) []string {
+	return slices.DeleteFunc(slices.Clone(ids), func(want string) bool {
+		return slices.ContainsFunc(there, func(t T) bool { return id(t) == want })
 	})
 }
 

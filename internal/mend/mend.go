@@ -190,11 +190,11 @@ func (d *Desk) undo() {
 	}
 }
 
-// ActAll does what deed says about each item, some in a transaction, and returns how
-// many are done.
-func (d *Desk) ActAll(ctx context.Context, items []Item, deed func(Item) (Deed, error)) (n int, err error) {
-	for some := range slices.Chunk(items, batch) {
-		if err := d.actSome(ctx, some, deed); err != nil {
+// ActAll has a desk do what deed says about each of all, some in a transaction, and
+// returns how many are done.
+func ActAll[T any](ctx context.Context, d *Desk, all []T, deed func(T) (Deed, error)) (n int, err error) {
+	for some := range slices.Chunk(all, batch) {
+		if err := actSome(ctx, d, some, deed); err != nil {
 			return n, err
 		}
 		n += len(some)
@@ -203,17 +203,17 @@ func (d *Desk) ActAll(ctx context.Context, items []Item, deed func(Item) (Deed, 
 }
 
 // actSome is one transaction, which is not begun once ctx has ended.
-func (d *Desk) actSome(ctx context.Context, items []Item, deed func(Item) (Deed, error)) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
+func actSome[T any](ctx context.Context, d *Desk, some []T, deed func(T) (Deed, error)) error {
 	var deeds []Deed
-	for _, it := range items {
+	for _, it := range some {
 		one, err := deed(it)
 		if err != nil {
 			return err
 		}
 		deeds = append(deeds, one)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	return d.Act(ctx, deeds...)
 }

@@ -76,7 +76,7 @@ type dealt map[string]*schemas.Audited
 
 func (acts dealt) add(ctx context.Context, d *Desk) func(*kgo.Record) error {
 	return func(r *kgo.Record) error {
-		a, err := d.Audited(ctx, r)
+		a, err := Audited(ctx, d.cfg.Serde, r)
 		if err == nil && closes(a) {
 			acts[a.Target] = a
 		}
@@ -90,11 +90,7 @@ func closes(a *schemas.Audited) bool {
 }
 
 // Audited decodes a record of the audit.
-func (d *Desk) Audited(ctx context.Context, r *kgo.Record) (*schemas.Audited, error) {
-	return audited(ctx, d.cfg.Serde, r)
-}
-
-func audited(ctx context.Context, serde *schemas.Serde, r *kgo.Record) (*schemas.Audited, error) {
+func Audited(ctx context.Context, serde *schemas.Serde, r *kgo.Record) (*schemas.Audited, error) {
 	a := new(schemas.Audited)
 	if err := serde.DecodeInto(ctx, topics.Audit, r.Value, a); err != nil {
 		return nil, fmt.Errorf("audit record at %s/%d/%d: %w", r.Topic, r.Partition, r.Offset, err)

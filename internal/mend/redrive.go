@@ -136,7 +136,7 @@ func (d *Desk) round(ctx context.Context, items []Item, total int, how Redrive, 
 				return err
 			}
 		}
-		err := d.actSome(ctx, some, func(it Item) (Deed, error) {
+		err := actSome(ctx, d, some, func(it Item) (Deed, error) {
 			deed, err := d.Redriven(it, how.Why)
 			away = append(away, sent{it, deed.Records[0]})
 			return deed, err
@@ -187,7 +187,7 @@ func (d *Desk) Discard(ctx context.Context, items []Item, why string) (rep Repor
 	if err != nil {
 		return rep, err
 	}
-	rep.Done, err = d.ActAll(ctx, open, func(it Item) (Deed, error) { return Deed{Audit: d.about(schemas.Discarded, it, why)}, nil })
+	rep.Done, err = ActAll(ctx, d, open, func(it Item) (Deed, error) { return Deed{Audit: d.about(schemas.Discarded, it, why)}, nil })
 	return rep, err
 }
 
