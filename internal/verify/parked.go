@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/processors/retry"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -163,7 +164,8 @@ func listParked(w *world) Check {
 	for _, cal := range w.calendar {
 		c.fail(cal.faults...)
 		for key, p := range cal.entries {
-			if late := w.now - p.Due; late > w.stuckAfter && !paused {
+			due, _, _ := retry.ParseKey(key) // not p.Due: a person may have moved it
+			if late := w.now - due; late > w.stuckAfter && !paused {
 				c.fail(Violation{What: "it is overdue", Keys: []string{string(p.Key)}, Detail: fmt.Sprintf("%s for %d s: is %q running?", key, late/1000, "retry")})
 			}
 		}

@@ -146,19 +146,33 @@ func TestParkedIsInFlight(t *testing.T) {
 	}
 }
 
-// What should have come back is told, unless a person wants it to wait.
+// What should have come back is told, unless a person wants it to wait: then it is
+// paused, or its key names a later time than the entry.
 func TestOverdue(t *testing.T) {
 	serde := schemas.NewLocalSerde()
-	for _, paused := range []bool{false, true} {
+	for _, c := range []struct {
+		name  string
+		entry time.Duration // when it is due, from now
+		key   time.Duration // the same by its key
+		pause bool
+		ok    bool
+	}{
+		{"overdue", -time.Hour, -time.Hour, false, false},
+		{"paused", -time.Hour, -time.Hour, true, true},
+		{"put off", -time.Hour, time.Hour, false, true},
+		{"pulled forward", time.Hour, -time.Hour, false, false},
+	} {
 		f := newFixture()
 		f.send(topics.InventoryCommands, &schemas.ReceiveStock{SKU: "sku_1", Quantity: 5})
-		f.setAside(t, serde, topics.RetryTable, "inventory", topics.InventoryCommands, "sku_1", f.now.Add(-time.Hour))
-		if paused {
+		f.setAside(t, serde, topics.RetryTable, "inventory", topics.InventoryCommands, "sku_1", f.now.Add(c.entry))
+		row := &f.log[topics.RetryTable][partOf("sku_1")][0]
+		_, id, _ := retry.ParseKey(row.key)
+		row.key = retry.Key(f.now.Add(c.key).UnixMilli(), id)
+		if c.pause {
 			f.write(topics.RetryTable, entry{key: "pause.inventory.panic", typ: schemas.RetriesPause, body: &schemas.RetryCommand{Who: "ann"}})
 		}
-		r := f.verdict(t)
-		if r.OK != paused {
-			t.Errorf("paused %t: OK %t, %v", paused, r.OK, failures(r))
+		if r := f.verdict(t); r.OK != c.ok {
+			t.Errorf("%s: OK %t, %v", c.name, r.OK, failures(r))
 		}
 	}
 }
