@@ -101,9 +101,15 @@ func Audited(ctx context.Context, serde *schemas.Serde, r *kgo.Record) (*schemas
 // Calendar returns what stands in the calendar, in the order in which it is due,
 // and what is paused.
 func (d *Desk) Calendar(ctx context.Context) (entries []Item, pauses []*schemas.RetryCommand, err error) {
+	return d.calendar(ctx, func(do func(*kgo.Record) error) error { return d.each(ctx, topics.RetryTable, do) })
+}
+
+// calendar is Calendar of what read brings.
+func (d *Desk) calendar(ctx context.Context, read func(do func(*kgo.Record) error) error) (entries []Item, pauses []*schemas.RetryCommand, err error) {
+	pauses = []*schemas.RetryCommand{}
 	standing := map[string]Item{}
 	paused := map[string]*schemas.RetryCommand{}
-	err = d.each(ctx, topics.RetryTable, func(r *kgo.Record) error {
+	err = read(func(r *kgo.Record) error {
 		key := string(r.Key)
 		delete(standing, fmt.Sprint(r.Partition, key))
 		delete(paused, fmt.Sprint(r.Partition, key))

@@ -46,7 +46,9 @@ func (d *Desk) Lost(ctx context.Context, group, key string) (l Lost, err error) 
 	if err != nil {
 		return l, err
 	}
-	entries, _, err := d.Calendar(ctx)
+	// What a group has committed is visible before its transaction has ended on every
+	// partition: this waits for that.
+	entries, _, err := d.calendar(ctx, func(do func(*kgo.Record) error) error { return d.decided(ctx, topics.RetryTable, nil, do) })
 	if err != nil {
 		return l, err
 	}

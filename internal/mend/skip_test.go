@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -81,6 +82,25 @@ func TestLost(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What goes to the calendar while this looks is seen there, though its transaction
+// has not ended on that partition yet: what the group has committed is visible before.
+func TestLostWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.noted(3, 5)
+		w.handled("retry", w.place("retry", "order", "ord_1", 3))
+		tx, err := kgo.NewClient(append(w.opts(w.net.DialContext), kgo.TransactionalID("retry"), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+		must(t, err)
+		defer tx.Close()
+		must(t, tx.BeginTransaction())
+		must(t, tx.ProduceSync(t.Context(), w.place("retry-table", "order", "ord_1", 3)).FirstErr())
+		time.AfterFunc(time.Second, func() { tx.EndTransaction(t.Context(), kgo.TryCommit) })
+		if l, err := w.desk("ann", w.net.DialContext).Lost(t.Context(), "order", "ord_1"); !errors.Is(err, ErrHead) {
+			t.Errorf("%+v, %v", l, err)
+		}
+	})
 }
 
 // handled is a record that a group has seen.
