@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"time"
+
 	"github.com/orderlog/orderlog/internal/effect"
 	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/processors/retry"
@@ -13,6 +15,9 @@ const (
 	causeFailed    = "endpoint failed"
 	causeCancelled = "cancelled"
 )
+
+// maxHint is how long an endpoint can have an effect left alone.
+const maxHint = 48 * time.Hour
 
 // change is what becomes of a row. The zero value: nothing.
 type change struct {
@@ -88,7 +93,7 @@ func ended(row schemas.LedgerEntry, t try, o effect.Outcome, s retry.Schedule, n
 		row.State = schemas.Failed
 		return change{row, buries, letter.Transient, causeFailed}
 	}
-	row.State, row.Due = schemas.Pending, now+max(wait, o.RetryAfter).Milliseconds()
+	row.State, row.Due = schemas.Pending, now+max(wait, min(o.RetryAfter, maxHint)).Milliseconds()
 	return change{row, parks, letter.Transient, causeFailed}
 }
 

@@ -70,6 +70,8 @@ func TestEnded(t *testing.T) {
 	sick.Sick = true
 	patient := out(effect.Transient, 429, "slow down")
 	patient.RetryAfter = time.Hour
+	decades := out(effect.Transient, 503, "never")
+	decades.RetryAfter = 1<<31 * time.Second
 	for name, c := range map[string]struct {
 		row  schemas.LedgerEntry
 		o    effect.Outcome
@@ -80,6 +82,7 @@ func TestEnded(t *testing.T) {
 		"away":          {row(schemas.Sending, 2, answered(4, "was")), sick, change{fate: moves, row: row(schemas.Pending, 1, changed, answered(421, "busy"))}},
 		"not tried":     {row(schemas.Sending, 2, answered(4, "was")), out(effect.Away, 0, "not tried"), change{fate: moves, row: row(schemas.Pending, 1, changed, answered(4, "was"))}},
 		"asks for more": {row(schemas.Sending, 2), patient, change{row(schemas.Pending, 2, changed, due(now+3600_000), answered(429, "slow down"), attempts("transient: 429 slow down")), parks, letter.Transient, causeFailed}},
+		"asks for all":  {row(schemas.Sending, 2), decades, change{row(schemas.Pending, 2, changed, due(now+48*3600_000), answered(503, "never"), attempts("transient: 503 never")), parks, letter.Transient, causeFailed}},
 		"the last time": {row(schemas.Sending, 2, attempts("a", "b")), out(effect.Transient, 451, "later"), change{row(schemas.Failed, 2, changed, answered(451, "later"), attempts("a", "b", "transient: 451 later")), buries, letter.Transient, causeFailed}},
 		"another's try": {row(schemas.Sending, 3), out(effect.Permanent, 550, "no"), change{}},
 		"begun again":   {row(schemas.Sending, 2, changed), out(effect.Permanent, 550, "no"), change{}},
