@@ -41,22 +41,18 @@ func (s *session) lettersCommand(f *pick, cmd *cobra.Command, show func(ctx cont
 		if err := f.check(s, args); err != nil {
 			return err
 		}
-		ctx := cmd.Context()
-		d, err := s.desk(ctx, "")
-		if err != nil {
-			return err
-		}
-		defer d.Close()
-		some, rest, err := s.letters(ctx, d, f, f.dealt || len(args) > 0)
-		if err != nil {
-			return err
-		}
-		return show(ctx, d, some, rest)
+		return s.atDesk(cmd, "", func(ctx context.Context, d *mend.Desk) error {
+			some, rest, err := f.letters(ctx, d, f.dealt || len(args) > 0)
+			if err != nil {
+				return err
+			}
+			return show(ctx, d, some, rest)
+		})
 	}
 	return cmd
 }
 
-// lettersFlags say which letters, of a command that only reads.
+// readFlags say which letters, of a command that only reads.
 func (f *pick) readFlags(cmd *cobra.Command, limit int) *cobra.Command {
 	f.flags(cmd, limit)
 	f.letterFlags(cmd.Flags())
@@ -65,10 +61,10 @@ func (f *pick) readFlags(cmd *cobra.Command, limit int) *cobra.Command {
 }
 
 // letters reads what is picked; with dealt, also what somebody has dealt with.
-func (s *session) letters(ctx context.Context, d *mend.Desk, f *pick, dealt bool) (some []mend.Item, rest int, err error) {
+func (f *pick) letters(ctx context.Context, d *mend.Desk, dealt bool) (some []mend.Item, rest int, err error) {
 	items, err := d.Letters(ctx, f.Filter, dealt)
 	if err != nil {
-		return nil, 0, s.explain(err)
+		return nil, 0, err
 	}
 	what := "open dead letter"
 	if dealt {

@@ -65,15 +65,13 @@ rest. More than one are only shown unless there is --yes.`,
 			if err := f.checkWait(cmd); err != nil {
 				return err
 			}
-			return s.actOnLetters(cmd, &f.pick, &f.act, args, letterAction{"dlq.redrive", "redrive", func(ctx context.Context, d *mend.Desk, some []mend.Item, out *acted) error {
+			return s.actOnLetters(cmd, &f.pick, &f.act, args, func(ctx context.Context, d *mend.Desk, some []mend.Item, out *acted) error {
 				return s.redrive(ctx, d, some, f, out)
-			}})
+			})
 		},
 	}
-	f.pick.flags(cmd, 0)
+	f.actFlags(cmd, &f.act)
 	f.letterFlags(cmd.Flags())
-	f.act.flags(cmd)
-	f.yesFlag(cmd.Flags(), &f.pick)
 	cmd.Flags().IntVar(&f.canary, "canary", 1, "so many of each kind go first, `N`")
 	cmd.Flags().Float64Var(&f.rate, "rate", 0, "dead letters per second, `R`; 0 is as fast as possible")
 	waitFlag(cmd, &f.wait)
@@ -104,7 +102,7 @@ func (s *session) redrive(ctx context.Context, d *mend.Desk, some []mend.Item, f
 	if err == nil && len(rep.Back) > 0 {
 		err = hinted(fmt.Errorf("%s came back", letters(len(rep.Back))), "`orderlog dlq groups` tells why; `orderlog retries list` shows what is parked")
 	}
-	return cmp.Or(s.explainMend(err), shown)
+	return cmp.Or(err, shown)
 }
 
 func (a *acted) redriven(w io.Writer, st style) error {
@@ -119,14 +117,16 @@ func (a *acted) redriven(w io.Writer, st style) error {
 	for _, b := range a.CameBack[:min(mostShown, len(a.CameBack))] {
 		fmt.Fprintf(w, "%s %s, now %s: %s: %s\n", st.bad("came back:"), b.ID, cmp.Or(b.As, "in the calendar"), line(b.Cause), line(b.Error))
 	}
-	notDone := func(why string, ids []string) {
-		if n := len(ids); n > 0 {
-			fmt.Fprintf(w, "%s: %s: %s\n", why, letters(n), strings.Join(ids[:min(n, mostShown)], " "))
-		}
-	}
-	notDone("dealt with by somebody else meanwhile", a.Taken)
-	notDone("cannot be redriven as they are", a.Left)
+	notDone(w, "dealt with by somebody else meanwhile", letters, a.Taken)
+	notDone(w, "cannot be redriven as they are", letters, a.Left)
 	return nil
+}
+
+// notDone names things that were left as they are, and says why.
+func notDone(w io.Writer, why string, number func(n int) string, ids []string) {
+	if n := len(ids); n > 0 {
+		fmt.Fprintf(w, "%s: %s: %s\n", why, number(n), strings.Join(ids[:min(n, mostShown)], " "))
+	}
 }
 
 func newDLQDiscard(s *session) *cobra.Command {
@@ -143,52 +143,29 @@ listed no more; nothing else changes. More than one are only shown unless there 
 			if a.reason == "" {
 				return hinted(usagef("%s needs --reason", cmd.CommandPath()), "who looks at the audit wants to know why")
 			}
-			return s.actOnLetters(cmd, &f, &a, args, letterAction{"dlq.discard", "discard", func(ctx context.Context, d *mend.Desk, some []mend.Item, out *acted) error {
+			return s.actOnLetters(cmd, &f, &a, args, func(ctx context.Context, d *mend.Desk, some []mend.Item, out *acted) error {
 				rep, err := d.Discard(ctx, some, a.reason)
 				out.Done, out.Taken = rep.Done, rep.Taken
 				shown := s.show(out, func(w io.Writer) error {
 					_, err := fmt.Fprintf(w, "discarded: %d of %s\n", out.Done, letters(out.Selected))
 					return err
 				})
-				return cmp.Or(s.explainMend(err), shown)
-			}})
+				return cmp.Or(err, shown)
+			})
 		},
 	}
-	f.flags(cmd, 0)
+	f.actFlags(cmd, &a)
 	f.letterFlags(cmd.Flags())
-	a.flags(cmd)
-	a.yesFlag(cmd.Flags(), &f)
 	return cmd
 }
 
-// letterAction is what can be done to open dead letters.
-type letterAction struct {
-	name, verb string
-	do         func(ctx context.Context, d *mend.Desk, some []mend.Item, out *acted) error
-}
-
-func (s *session) actOnLetters(cmd *cobra.Command, f *pick, a *act, ids []string, action letterAction) error {
-	if err := f.check(s, ids); err != nil {
-		return err
+// actOnLetters does something to open dead letters.
+func (s *session) actOnLetters(cmd *cobra.Command, f *pick, a *act, ids []string, do func(ctx context.Context, d *mend.Desk, some []mend.Item, out *acted) error) error {
+	read := func(ctx context.Context, d *mend.Desk) ([]mend.Item, error) {
+		some, _, err := f.letters(ctx, d, false)
+		return some, err
 	}
-	if err := f.anything(cmd); err != nil {
-		return err
-	}
-	ctx := cmd.Context()
-	d, err := s.desk(ctx, a.as)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	some, _, err := s.letters(ctx, d, f, false)
-	if err != nil {
-		return err
-	}
-	out := acted{Action: action.name}
-	if stop, err := s.dry(&out, some, a.yes, action.verb+" "+letters(len(some))); stop {
-		return err
-	}
-	return action.do(ctx, d, some, &out)
+	return s.actOn(cmd, f, a, ids, action{letters, read, do})
 }
 
 func newDLQEdit(s *session) *cobra.Command {
@@ -205,7 +182,7 @@ they are. An empty file, or one that was not changed, does nothing.`,
 		Args:    exactly("LETTER"),
 		Example: example("orderlog dlq edit 2/17", `orderlog dlq edit 2/17 --file mended.json --reason "the shop sent a price as text"`),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.actOnLetters(cmd, new(pick), &a, args, letterAction{"dlq.edit", "edit", func(ctx context.Context, d *mend.Desk, some []mend.Item, out *acted) error {
+			return s.actOnLetters(cmd, new(pick), &a, args, func(ctx context.Context, d *mend.Desk, some []mend.Item, out *acted) error {
 				edited, err := s.edit(ctx, d, some[0], file)
 				if err != nil {
 					return err
@@ -214,7 +191,7 @@ they are. An empty file, or one that was not changed, does nothing.`,
 					fmt.Fprintf(s.env.Stderr, "its key was %s and is %s\n", word(string(was)), word(string(is)))
 				}
 				return s.redrive(ctx, d, []mend.Item{edited}, redriveFlags{act: a, wait: wait}, out)
-			}})
+			})
 		},
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "the body as JSON from a `FILE`, - for standard input")

@@ -1,8 +1,8 @@
 package cli
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -53,9 +53,9 @@ func (f *pickEffects) flags(cmd *cobra.Command, limit int) {
 }
 
 // check completes the filter.
-func (f *pickEffects) check(s *session, ids []string) (err error) {
-	if f.limit < 0 {
-		return usagef("--limit %d: at least 1, or 0 for all", f.limit)
+func (f *pickEffects) check(s *session, ids []string) error {
+	if err := checkLimit(f.limit); err != nil {
+		return err
 	}
 	for _, id := range ids {
 		if !strings.HasPrefix(id, "eff_") {
@@ -63,36 +63,16 @@ func (f *pickEffects) check(s *session, ids []string) (err error) {
 		}
 	}
 	f.IDs = ids
-	for _, at := range []struct {
-		flag, text string
-		into       *int64
-	}{{"since", f.since, &f.Since}, {"before", f.before, &f.Before}} {
-		if at.text != "" {
-			if *at.into, err = parseWhen("--"+at.flag, at.text, s.env.Now()); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return cmp.Or(s.when("--since", f.since, &f.Since), s.when("--before", f.before, &f.Before))
 }
 
-// some is what is picked of the ledger; rest is how many the limit leaves away.
-func (f *pickEffects) some(ctx context.Context, s *session, d *mend.Desk) (some []mend.Effect, rest int, sum effectSums, err error) {
-	some, err = d.Effects(ctx, f.EffectFilter)
-	if errors.Is(err, mend.ErrUntold) {
-		return nil, 0, sum, hinted(err, "`orderlog up` and `orderlog run` take --effects FILE, see docs/effects.md; is --namespace right?")
+// read is what is picked of the ledger, whatever the limit is.
+func (f *pickEffects) read(ctx context.Context, d *mend.Desk) ([]mend.Effect, error) {
+	all, err := d.Effects(ctx, f.EffectFilter)
+	if m := f.Missing(all); err == nil && len(m) > 0 {
+		return nil, hinted(fmt.Errorf("no effect %s, or it is not as the flags say", strings.Join(m, ", ")), "`orderlog effects list` shows which there are")
 	}
-	if err != nil {
-		return nil, 0, sum, s.explain(err)
-	}
-	if m := f.Missing(some); len(m) > 0 {
-		return nil, 0, sum, hinted(fmt.Errorf("no effect %s, or it is not as the flags say", strings.Join(m, ", ")), "`orderlog effects list` shows which there are")
-	}
-	sum = sumEffects(some)
-	if f.limit > 0 && len(some) > f.limit {
-		some, rest = some[:f.limit], len(some)-f.limit
-	}
-	return some, rest, sum, nil
+	return all, err
 }
 
 // effectsShown is the ledger as JSON.
@@ -115,25 +95,23 @@ look at when that became so: when a sent one was sent, since when a pending one 
 			if err := f.check(s, nil); err != nil {
 				return err
 			}
-			ctx := cmd.Context()
-			d, err := s.desk(ctx, "")
-			if err != nil {
-				return err
-			}
-			defer d.Close()
-			some, rest, sum, err := f.some(ctx, s, d)
-			if err != nil {
-				return err
-			}
-			return s.show(effectsShown{sum, toldAll(some)}, func(w io.Writer) error {
-				if err := effectsTable(w, some); err != nil {
+			return s.atDesk(cmd, "", func(ctx context.Context, d *mend.Desk) error {
+				all, err := f.read(ctx, d)
+				if err != nil {
 					return err
 				}
-				if rest > 0 {
-					fmt.Fprintf(w, "and %d more: --limit 0 shows all\n", rest)
-				}
-				_, err := fmt.Fprintf(w, "\n%s\n", sum)
-				return err
+				sum := sumEffects(all)
+				some, rest := limited(all, f.limit)
+				return s.show(effectsShown{sum, toldAll(some)}, func(w io.Writer) error {
+					if err := effectsTable(w, some); err != nil {
+						return err
+					}
+					if rest > 0 {
+						fmt.Fprintf(w, "and %d more: --limit 0 shows all\n", rest)
+					}
+					_, err := fmt.Fprintf(w, "\n%s\n", sum)
+					return err
+				})
 			})
 		},
 	}
@@ -156,25 +134,21 @@ where it was asked for, which is kept for 30 days.`,
 			if err := f.check(s, args); err != nil {
 				return err
 			}
-			ctx := cmd.Context()
-			d, err := s.desk(ctx, "")
-			if err != nil {
-				return err
-			}
-			defer d.Close()
-			some, _, _, err := f.some(ctx, s, d)
-			if err != nil {
-				return err
-			}
-			if err := d.Payloads(ctx, some); err != nil {
-				return s.explain(err)
-			}
-			about, err := d.About(ctx, some[0])
-			if err != nil {
-				return s.explain(err)
-			}
-			shown := toldInFull(some[0], about)
-			return s.show(shown, func(w io.Writer) error { return shown.text(w, s.outStyle()) })
+			return s.atDesk(cmd, "", func(ctx context.Context, d *mend.Desk) error {
+				one, err := f.read(ctx, d)
+				if err != nil {
+					return err
+				}
+				if err := d.Payloads(ctx, one); err != nil {
+					return err
+				}
+				about, err := d.About(ctx, one[0])
+				if err != nil {
+					return err
+				}
+				shown := toldInFull(one[0], about)
+				return s.show(shown, func(w io.Writer) error { return shown.text(w, s.outStyle()) })
+			})
 		},
 	}
 }

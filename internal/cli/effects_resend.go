@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,13 +40,17 @@ More than one are only shown unless there is --yes.`,
 			if wait < 0 {
 				return usagef("--wait %v: at least 0, which is not at all", wait)
 			}
-			if err := f.check(s, args); err != nil {
+			if err := cmp.Or(f.check(s, args), sayWhich(cmd, f.all || !f.All())); err != nil {
 				return err
 			}
-			if err := sayWhich(cmd, f.All() && !f.all); err != nil {
-				return err
-			}
-			return s.resend(cmd.Context(), &f, a, wait)
+			return s.atDesk(cmd, a.as, func(ctx context.Context, d *mend.Desk) error {
+				all, err := f.read(ctx, d)
+				if err != nil {
+					return err
+				}
+				some, _ := limited(all, f.limit)
+				return s.resend(ctx, d, some, a, wait)
+			})
 		},
 	}
 	f.flags(cmd, 0)
@@ -73,23 +76,14 @@ type resent struct {
 	HadFailed  int      `json:"had_failed,omitempty"`   // of those done, those with a dead letter that stays open
 }
 
-func (s *session) resend(ctx context.Context, f *pickEffects, a act, wait time.Duration) error {
-	d, err := s.desk(ctx, a.as)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	some, _, _, err := f.some(ctx, s, d)
-	if err != nil {
-		return err
-	}
+func (s *session) resend(ctx context.Context, d *mend.Desk, some []mend.Effect, a act, wait time.Duration) error {
 	out := resent{Action: "effects.resend", DryRun: len(some) > 1 && !a.yes, Selected: len(some), Effects: toldAll(some)}
 	first := func(w io.Writer, n int) error { return effectsTable(w, some[:n]) }
 	if stop, err := s.held(out, len(some), out.DryRun, "resend "+effects(len(some))+", each under the ID that its receiver knows", first); stop {
 		return err
 	}
 	if err := d.Payloads(ctx, some); err != nil {
-		return s.explain(err)
+		return err
 	}
 	var can []mend.Effect
 	for _, e := range some {
@@ -105,7 +99,7 @@ func (s *session) resend(ctx context.Context, f *pickEffects, a act, wait time.D
 	if len(some) == 1 && len(can) == 0 {
 		return out.cannot()
 	}
-	err = s.sendAgain(ctx, d, can, a.reason, wait, &out)
+	err := s.sendAgain(ctx, d, can, a.reason, wait, &out)
 	return cmp.Or(err, s.show(out, func(w io.Writer) error { return out.text(w, s.outStyle()) }), out.unwell())
 }
 
@@ -123,15 +117,14 @@ func (r *resent) cannot() error {
 func (s *session) sendAgain(ctx context.Context, d *mend.Desk, es []mend.Effect, why string, wait time.Duration, out *resent) error {
 	from, err := d.LedgerEnd(ctx)
 	if err != nil {
-		return s.explain(err)
+		return err
 	}
 	began := s.env.Now()
 	out.Done, err = d.ResendAll(ctx, es, why)
-	if err != nil {
-		err = s.explain(err)
-		if out.Done > 0 || errors.Is(err, mend.ErrTaken) {
-			err = hinted(fmt.Errorf("%d of %s: %w", out.Done, effects(len(es)), err), "with --before %s it leaves out what has gone out since", rfc(began.UnixMilli()))
-		}
+	switch {
+	case out.Done > 0 && err != nil || errors.Is(err, mend.ErrTaken):
+		return hinted(fmt.Errorf("%d of %s: %w", out.Done, effects(len(es)), err), "with --before %s it leaves out what has gone out since", rfc(began.UnixMilli()))
+	case err != nil:
 		return err
 	}
 	for _, e := range es {
@@ -150,7 +143,7 @@ func (s *session) sendAgain(ctx context.Context, d *mend.Desk, es []mend.Effect,
 			out.Failed = append(out.Failed, toldOf(e))
 		}
 	}
-	return s.explain(err)
+	return err
 }
 
 func (r *resent) text(w io.Writer, st style) error {
@@ -169,13 +162,8 @@ func (r *resent) text(w io.Writer, st style) error {
 		}
 		fmt.Fprintf(w, "%s %s to %s: %s%s\n", st.bad("not sent:"), word(t.ID), t.party(), brief(t.answer()), again)
 	}
-	list := func(why string, ids []string) {
-		if n := len(ids); n > 0 {
-			fmt.Fprintf(w, "%s: %s: %s\n", why, effects(n), strings.Join(ids[:min(n, mostShown)], " "))
-		}
-	}
-	list("on their way already", r.OnTheirWay)
-	list("cannot be sent again, what they said is kept no more", r.Lost)
+	notDone(w, "on their way already", effects, r.OnTheirWay)
+	notDone(w, "cannot be sent again, what they said is kept no more", effects, r.Lost)
 	if r.HadFailed > 0 {
 		fmt.Fprintf(w, "%d had failed: dead letters of them stay open, see `orderlog dlq list --group effects`\n", r.HadFailed)
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,13 @@ func (f *pick) flags(cmd *cobra.Command, limit int) {
 	cmd.RegisterFlagCompletionFunc("group", cobra.FixedCompletions(app.Names(), cobra.ShellCompDirectiveNoFileComp))
 }
 
+// actFlags are those of a command that acts on what is picked.
+func (f *pick) actFlags(cmd *cobra.Command, a *act) {
+	f.flags(cmd, 0)
+	a.flags(cmd)
+	a.manyFlags(cmd.Flags(), &f.all)
+}
+
 func (f *pick) dueFlag(fs *pflag.FlagSet) {
 	fs.StringVar(&f.dueBefore, "due-before", "", "only what is due before this `TIME`: 2026-01-31T08:00:00Z, or 30m from now")
 }
@@ -47,9 +55,9 @@ func (f *pick) letterFlags(fs *pflag.FlagSet) {
 }
 
 // check completes the filter.
-func (f *pick) check(s *session, ids []string) (err error) {
-	if f.limit < 0 {
-		return usagef("--limit %d: at least 1, or 0 for all", f.limit)
+func (f *pick) check(s *session, ids []string) error {
+	if err := checkLimit(f.limit); err != nil {
+		return err
 	}
 	if f.Group != "" && !slices.Contains(app.Names(), f.Group) {
 		return prefixed("--group", unknown("processor", f.Group, app.Names()))
@@ -60,15 +68,12 @@ func (f *pick) check(s *session, ids []string) (err error) {
 		}
 	}
 	f.IDs = ids
-	for _, at := range []struct {
-		flag, text string
-		into       *int64
-	}{{"due-before", f.dueBefore, &f.DueBefore}, {"since", f.since, &f.Since}} {
-		if at.text != "" {
-			if *at.into, err = parseWhen("--"+at.flag, at.text, s.env.Now()); err != nil {
-				return err
-			}
-		}
+	return cmp.Or(s.when("--due-before", f.dueBefore, &f.DueBefore), s.when("--since", f.since, &f.Since))
+}
+
+func checkLimit(n int) error {
+	if n < 0 {
+		return usagef("--limit %d: at least 1, or 0 for all", n)
 	}
 	return nil
 }
@@ -76,6 +81,14 @@ func (f *pick) check(s *session, ids []string) (err error) {
 func isNumber(s string) bool {
 	_, err := digits(s)
 	return err == nil
+}
+
+// when reads a flag's time, if it has one.
+func (s *session) when(flag, text string, into *int64) (err error) {
+	if text != "" {
+		*into, err = parseWhen(flag, text, s.env.Now())
+	}
+	return err
 }
 
 // parseWhen reads "now", a time, or a duration from now, as Unix ms.
@@ -100,10 +113,16 @@ func (f *pick) some(what, list string, items []mend.Item) (some []mend.Item, res
 	if m := f.Missing(items); len(m) > 0 {
 		return nil, 0, hinted(fmt.Errorf("no %s %s", what, strings.Join(m, ", ")), "`orderlog %s` shows which there are", list)
 	}
-	if f.limit > 0 && len(some) > f.limit {
-		some, rest = some[:f.limit], len(some)-f.limit
-	}
+	some, rest = limited(some, f.limit)
 	return some, rest, nil
+}
+
+// limited is the first of all, and how many are left away; a limit of 0 is none.
+func limited[T any](all []T, limit int) (some []T, rest int) {
+	if limit == 0 || len(all) <= limit {
+		return all, 0
+	}
+	return all[:limit], len(all) - limit
 }
 
 // act is how one acts on what is picked.
@@ -119,24 +138,32 @@ func (a *act) flags(cmd *cobra.Command) {
 	settable(cmd, "as")
 }
 
-func (a *act) yesFlag(fs *pflag.FlagSet, f *pick) { a.manyFlags(fs, &f.all) }
-
 func (a *act) manyFlags(fs *pflag.FlagSet, all *bool) {
 	fs.BoolVar(&a.yes, "yes", false, "do it, where more than one is concerned; without it they are only shown")
 	fs.BoolVar(all, "all", false, "all that there are, where nothing else says which")
 }
 
-// anything refuses to act on everything unless that is said.
-func (f *pick) anything(cmd *cobra.Command) error { return sayWhich(cmd, f.Filter.All() && !f.all) }
-
-func sayWhich(cmd *cobra.Command, unsaid bool) error {
-	if unsaid {
-		return hinted(usagef("%s needs IDs, or flags that say which", cmd.CommandPath()), "--all takes all of them")
+// sayWhich refuses to act on everything unless that is said.
+func sayWhich(cmd *cobra.Command, said bool) error {
+	if said {
+		return nil
 	}
-	return nil
+	return hinted(usagef("%s needs IDs, or flags that say which", cmd.CommandPath()), "--all takes all of them")
 }
 
-// desk is where a person deals with what failed.
+// deedName is what the audit calls what a command does: "dlq.redrive".
+func deedName(cmd *cobra.Command) string { return cmd.Parent().Name() + "." + cmd.Name() }
+
+// atDesk has a person deal with what failed; what is wrong with that is explained.
+func (s *session) atDesk(cmd *cobra.Command, as string, do func(ctx context.Context, d *mend.Desk) error) error {
+	d, err := s.desk(cmd.Context(), as)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return s.explainMend(do(cmd.Context(), d))
+}
+
 func (s *session) desk(ctx context.Context, as string) (*mend.Desk, error) {
 	adm, err := s.admin(ctx)
 	if err != nil {
@@ -158,15 +185,26 @@ func (s *session) desk(ctx context.Context, as string) (*mend.Desk, error) {
 	return d, s.explain(err)
 }
 
-// explainMend adds what to do about what kept somebody from acting.
+// explainMend adds what to do about it, unless that is said already.
 func (s *session) explainMend(err error) error {
+	var said *hintedError
 	switch {
+	case errors.As(err, &said):
+		return err
 	case errors.Is(err, mend.ErrTaken):
 		return hinted(err, "run it again for the rest: what was done is on the audit")
 	case errors.Is(err, mend.ErrIdle):
 		return hinted(err, "does that processor run? `orderlog lag` tells; run it again for the rest: what was redriven is on the audit")
 	case errors.Is(err, mend.ErrCanary):
 		return hinted(err, "`orderlog dlq show ID --what-if` tries it on the rules of this build")
+	case errors.Is(err, mend.ErrHead):
+		return hinted(err, "`orderlog retries pull-forward` has it tried now, `orderlog retries cancel` has the queue go on without it")
+	case errors.Is(err, mend.ErrUnderway):
+		return hinted(err, "look again in a moment; if it stays so: do that processor and retry run? `orderlog lag` tells")
+	case errors.Is(err, mend.ErrNoQueue):
+		return hinted(err, "`orderlog retries list` shows what waits")
+	case errors.Is(err, mend.ErrUntold):
+		return hinted(err, "`orderlog up` and `orderlog run` take --effects FILE, see docs/effects.md; is --namespace right?")
 	}
 	return s.explain(err)
 }
@@ -199,11 +237,32 @@ type back struct {
 // all of them.
 const mostShown = 20
 
-// dry shows what would be done where that is more than one thing and nobody has
-// said yes.
-func (s *session) dry(a *acted, items []mend.Item, yes bool, would string) (bool, error) {
-	a.Selected, a.Items, a.DryRun = len(items), failedAll(items), len(items) > 1 && !yes
-	return s.held(a, len(items), a.DryRun, would, func(w io.Writer, n int) error { return failedTable(w, items[:n], 0) })
+// action is what can be done to entries of the calendar, or to dead letters.
+type action struct {
+	number func(n int) string
+	read   func(ctx context.Context, d *mend.Desk) ([]mend.Item, error) // what is picked
+	do     func(ctx context.Context, d *mend.Desk, some []mend.Item, out *acted) error
+}
+
+// actOn does it to what is picked; it only shows that where it is more than one thing
+// and nobody has said yes.
+func (s *session) actOn(cmd *cobra.Command, f *pick, a *act, ids []string, what action) error {
+	if err := cmp.Or(f.check(s, ids), sayWhich(cmd, f.all || !f.All())); err != nil {
+		return err
+	}
+	return s.atDesk(cmd, a.as, func(ctx context.Context, d *mend.Desk) error {
+		some, err := what.read(ctx, d)
+		if err != nil {
+			return err
+		}
+		out := acted{Action: deedName(cmd), DryRun: len(some) > 1 && !a.yes, Selected: len(some), Items: failedAll(some)}
+		would := strings.ReplaceAll(cmd.Name(), "-", " ") + " " + what.number(len(some))
+		first := func(w io.Writer, n int) error { return failedTable(w, some[:n], 0) }
+		if stop, err := s.held(out, len(some), out.DryRun, would, first); stop {
+			return err
+		}
+		return what.do(ctx, d, some, &out)
+	})
 }
 
 // held ends a command that has nothing to do, or shows only what it would do; first

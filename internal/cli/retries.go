@@ -31,10 +31,9 @@ record in retry-table, as the list shows it.`,
 	return cmd
 }
 
-// calendar is what stands there.
-func (s *session) calendar(ctx context.Context, d *mend.Desk) ([]mend.Item, []*schemas.RetryCommand, error) {
-	all, pauses, err := d.Calendar(ctx)
-	return all, pauses, s.explain(err)
+// entries is what is picked of the calendar.
+func (f *pick) entries(all []mend.Item) (some []mend.Item, rest int, err error) {
+	return f.some("entry", "retries list", all)
 }
 
 // calendarShown is the calendar as JSON.
@@ -57,24 +56,21 @@ waits has one.`,
 			if err := f.check(s, nil); err != nil {
 				return err
 			}
-			d, err := s.desk(cmd.Context(), "")
-			if err != nil {
-				return err
-			}
-			defer d.Close()
-			all, pauses, err := s.calendar(cmd.Context(), d)
-			if err != nil {
-				return err
-			}
-			some, rest, err := f.some("entry", "retries list", all)
-			if err != nil {
-				return err
-			}
-			return s.show(calendarShown{append([]*schemas.RetryCommand{}, pauses...), failedAll(some)}, func(w io.Writer) error {
-				if err := pausesText(w, s.outStyle(), pauses); err != nil {
+			return s.atDesk(cmd, "", func(ctx context.Context, d *mend.Desk) error {
+				all, pauses, err := d.Calendar(ctx)
+				if err != nil {
 					return err
 				}
-				return failedTable(w, some, rest)
+				some, rest, err := f.entries(all)
+				if err != nil {
+					return err
+				}
+				return s.show(calendarShown{pauses, failedAll(some)}, func(w io.Writer) error {
+					if err := pausesText(w, s.outStyle(), pauses); err != nil {
+						return err
+					}
+					return failedTable(w, some, rest)
+				})
 			})
 		},
 	}
@@ -112,21 +108,18 @@ func newRetriesShow(s *session) *cobra.Command {
 			if err := f.check(s, args); err != nil {
 				return err
 			}
-			d, err := s.desk(cmd.Context(), "")
-			if err != nil {
-				return err
-			}
-			defer d.Close()
-			all, _, err := s.calendar(cmd.Context(), d)
-			if err != nil {
-				return err
-			}
-			some, _, err := f.some("entry", "retries list", all)
-			if err != nil {
-				return err
-			}
-			shown := detailed(cmd.Context(), d.Serde(), some[0])
-			return s.show(shown, func(w io.Writer) error { return shown.text(w, s.outStyle()) })
+			return s.atDesk(cmd, "", func(ctx context.Context, d *mend.Desk) error {
+				all, _, err := d.Calendar(ctx)
+				if err != nil {
+					return err
+				}
+				some, _, err := f.entries(all)
+				if err != nil {
+					return err
+				}
+				shown := detailed(ctx, d.Serde(), some[0])
+				return s.show(shown, func(w io.Writer) error { return shown.text(w, s.outStyle()) })
+			})
 		},
 	}
 }
@@ -151,18 +144,15 @@ func newRetriesNext(s *session) *cobra.Command {
 		Args:    nothing(),
 		Example: example("orderlog retries next"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d, err := s.desk(cmd.Context(), "")
-			if err != nil {
-				return err
-			}
-			defer d.Close()
-			all, pauses, err := s.calendar(cmd.Context(), d)
-			if err != nil {
-				return err
-			}
-			n := nextOf(all, s.env.Now())
-			n.Pauses = append([]*schemas.RetryCommand{}, pauses...)
-			return s.show(n, func(w io.Writer) error { return n.text(w, s.outStyle()) })
+			return s.atDesk(cmd, "", func(ctx context.Context, d *mend.Desk) error {
+				all, pauses, err := d.Calendar(ctx)
+				if err != nil {
+					return err
+				}
+				n := nextOf(all, s.env.Now())
+				n.Pauses = pauses
+				return s.show(n, func(w io.Writer) error { return n.text(w, s.outStyle()) })
+			})
 		},
 	}
 }
@@ -231,14 +221,12 @@ unless there is --yes.`,
 			if err != nil {
 				return err
 			}
-			return s.actOnEntries(cmd, &f, &a, args, entryAction{"retries.pull-forward", "pull forward", "pulled forward", mend.Queues,
-				func(d *mend.Desk, it mend.Item) (mend.Deed, error) { return d.PullForward(it, due, a.reason) }})
+			return s.actOnEntries(cmd, &f, &a, args, "pulled forward", mend.Queues,
+				func(d *mend.Desk, it mend.Item) (mend.Deed, error) { return d.PullForward(it, due, a.reason) })
 		},
 	}
-	f.flags(cmd, 0)
+	f.actFlags(cmd, &a)
 	f.dueFlag(cmd.Flags())
-	a.flags(cmd)
-	a.yesFlag(cmd.Flags(), &f)
 	cmd.Flags().StringVar(&to, "to", "now", "`TIME`: now, 2026-01-31T08:00:00Z, or 10m from now")
 	return cmd
 }
@@ -255,61 +243,37 @@ gone. More than one are only shown unless there is --yes.`,
 		Args:    cobra.ArbitraryArgs,
 		Example: example(`orderlog retries cancel 2/17 --reason "placed twice by hand"`),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.actOnEntries(cmd, &f, &a, args, entryAction{"retries.cancel", "cancel", "cancelled", nil,
-				func(d *mend.Desk, it mend.Item) (mend.Deed, error) { return d.Cancel(it, a.reason) }})
+			return s.actOnEntries(cmd, &f, &a, args, "cancelled", func(some, _ []mend.Item) []mend.Item { return some },
+				func(d *mend.Desk, it mend.Item) (mend.Deed, error) { return d.Cancel(it, a.reason) })
 		},
 	}
-	f.flags(cmd, 0)
+	f.actFlags(cmd, &a)
 	f.dueFlag(cmd.Flags())
-	a.flags(cmd)
-	a.yesFlag(cmd.Flags(), &f)
 	return cmd
 }
 
-// entryAction is what can be done to entries.
-type entryAction struct {
-	name, verb, past string
-	with             func(some, all []mend.Item) []mend.Item // what comes along; nil: nothing
-	deed             func(*mend.Desk, mend.Item) (mend.Deed, error)
-}
-
-func (s *session) actOnEntries(cmd *cobra.Command, f *pick, a *act, ids []string, do entryAction) error {
-	if err := f.check(s, ids); err != nil {
-		return err
+// actOnEntries tells the calendar what to do with what is picked, and with what comes
+// along.
+func (s *session) actOnEntries(cmd *cobra.Command, f *pick, a *act, ids []string, past string, along func(some, all []mend.Item) []mend.Item, deed func(*mend.Desk, mend.Item) (mend.Deed, error)) error {
+	read := func(ctx context.Context, d *mend.Desk) ([]mend.Item, error) {
+		all, _, err := d.Calendar(ctx)
+		if err != nil {
+			return nil, err
+		}
+		some, _, err := f.entries(all)
+		return along(some, all), err
 	}
-	if err := f.anything(cmd); err != nil {
-		return err
-	}
-	ctx := cmd.Context()
-	d, err := s.desk(ctx, a.as)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	all, _, err := s.calendar(ctx, d)
-	if err != nil {
-		return err
-	}
-	some, _, err := f.some("entry", "retries list", all)
-	if err != nil {
-		return err
-	}
-	if do.with != nil {
-		some = do.with(some, all)
-	}
-	out := acted{Action: do.name}
-	if stop, err := s.dry(&out, some, a.yes, do.verb+" "+entries(len(some))); stop {
-		return err
-	}
-	if err := d.TakeOver(ctx, "retries"); err != nil {
-		return err
-	}
-	out.Done, err = mend.ActAll(ctx, d, some, func(it mend.Item) (mend.Deed, error) { return do.deed(d, it) })
-	shown := s.show(out, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%s: told the calendar of %s\n", do.past, entries(out.Done))
-		return err
-	})
-	return cmp.Or(s.explainMend(err), shown)
+	return s.actOn(cmd, f, a, ids, action{entries, read, func(ctx context.Context, d *mend.Desk, some []mend.Item, out *acted) (err error) {
+		if err := d.TakeOver(ctx, "retries"); err != nil {
+			return err
+		}
+		out.Done, err = mend.ActAll(ctx, d, some, func(it mend.Item) (mend.Deed, error) { return deed(d, it) })
+		shown := s.show(out, func(w io.Writer) error {
+			_, err := fmt.Fprintf(w, "%s: told the calendar of %s\n", past, entries(out.Done))
+			return err
+		})
+		return cmp.Or(err, shown)
+	}})
 }
 
 // paused is what pause and resume say.
@@ -331,36 +295,29 @@ and --cause: a pause of a cause is lifted by naming that cause again. What waits
 behind a paused record waits with it.`,
 		Example: example("orderlog retries " + verb + " --group order --cause panic"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.check(s, nil); err != nil {
+			if err := cmp.Or(f.check(s, nil), sayWhich(cmd, f.all || !f.All())); err != nil {
 				return err
 			}
-			if err := f.anything(cmd); err != nil {
-				return err
-			}
-			ctx := cmd.Context()
-			d, err := s.desk(ctx, a.as)
-			if err != nil {
-				return err
-			}
-			defer d.Close()
-			if verb == "resume" {
-				if err := s.isPaused(ctx, d, f.Group, f.Cause); err != nil {
+			return s.atDesk(cmd, a.as, func(ctx context.Context, d *mend.Desk) error {
+				if verb == "resume" {
+					if err := isPaused(ctx, d, f.Group, f.Cause); err != nil {
+						return err
+					}
+				}
+				it, err := deed(d, f.Group, f.Cause, a.reason)
+				if err != nil {
 					return err
 				}
-			}
-			it, err := deed(d, f.Group, f.Cause, a.reason)
-			if err != nil {
-				return err
-			}
-			if err := d.TakeOver(ctx, "retries"); err != nil {
-				return err
-			}
-			if err := d.Act(ctx, it); err != nil {
-				return s.explainMend(err)
-			}
-			return s.show(paused{"retries." + verb, f.Group, f.Cause}, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "told the calendar to %s: %s\n", verb, scope(f.Group, f.Cause))
-				return err
+				if err := d.TakeOver(ctx, "retries"); err != nil {
+					return err
+				}
+				if err := d.Act(ctx, it); err != nil {
+					return err
+				}
+				return s.show(paused{deedName(cmd), f.Group, f.Cause}, func(w io.Writer) error {
+					_, err := fmt.Fprintf(w, "told the calendar to %s: %s\n", verb, scope(f.Group, f.Cause))
+					return err
+				})
 			})
 		},
 	}
@@ -371,8 +328,8 @@ behind a paused record waits with it.`,
 	return cmd
 }
 
-func (s *session) isPaused(ctx context.Context, d *mend.Desk, group, cause string) error {
-	_, pauses, err := s.calendar(ctx, d)
+func isPaused(ctx context.Context, d *mend.Desk, group, cause string) error {
+	_, pauses, err := d.Calendar(ctx)
 	if err != nil || slices.ContainsFunc(pauses, func(p *schemas.RetryCommand) bool { return p.Group == group && p.Cause == cause }) {
 		return err
 	}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -22,9 +21,6 @@ type skipped struct {
 	Lost   int64    `json:"lost"`  // how many
 	Since  string   `json:"since"` // when they were due
 	Behind []failed `json:"behind"`
-
-	items []mend.Item
-	due   int64
 }
 
 func newRetriesSkip(s *session) *cobra.Command {
@@ -48,22 +44,14 @@ calendar, or is under way, is not lost. It is only shown unless there is --yes.`
 			if f.Group == "" || f.Key == "" {
 				return hinted(usagef("%s needs --group and --key", cmd.CommandPath()), "it is about the queue of one row")
 			}
-			ctx := cmd.Context()
-			d, err := s.desk(ctx, a.as)
-			if err != nil {
-				return err
-			}
-			defer d.Close()
-			if a.yes { // what others are about to do comes before this looks
-				if err := d.TakeOver(ctx, "retries"); err != nil {
+			return s.atDesk(cmd, a.as, func(ctx context.Context, d *mend.Desk) error {
+				lost, err := skip(ctx, d, &f, &a)
+				if err != nil {
 					return err
 				}
-			}
-			out, err := s.skip(ctx, d, &f, &a)
-			if err != nil {
-				return err
-			}
-			return s.show(out, func(w io.Writer) error { return out.text(w) })
+				out := skipped{deedName(cmd), !a.yes, lost.Group, lost.Key, lost.First, lost.Count, rfc(lost.Due), failedAll(lost.Behind)}
+				return s.show(out, func(w io.Writer) error { return lostText(w, lost, a.yes) })
+			})
 		},
 	}
 	cmd.Flags().StringVar(&f.Group, "group", "", "of this `PROCESSOR`")
@@ -74,43 +62,32 @@ calendar, or is under way, is not lost. It is only shown unless there is --yes.`
 	return cmd
 }
 
-func (s *session) skip(ctx context.Context, d *mend.Desk, f *pick, a *act) (*skipped, error) {
-	l, err := d.Lost(ctx, f.Group, f.Key)
+// skip looks for what is lost, and skips it if that is said.
+func skip(ctx context.Context, d *mend.Desk, f *pick, a *act) (mend.Lost, error) {
+	if a.yes { // what others are about to do comes before this looks
+		if err := d.TakeOver(ctx, "retries"); err != nil {
+			return mend.Lost{}, err
+		}
+	}
+	lost, err := d.Lost(ctx, f.Group, f.Key)
 	if err != nil {
-		return nil, s.explainLost(fmt.Errorf("%s of %s: %w", f.Key, f.Group, err))
+		return lost, fmt.Errorf("%s of %s: %w", f.Key, f.Group, err)
 	}
-	out := &skipped{Action: "retries.skip", DryRun: !a.yes, Group: l.Group, Key: l.Key, First: l.First, Lost: l.Count, Since: rfc(l.Due), Behind: failedAll(l.Behind), items: l.Behind, due: l.Due}
 	if a.yes {
-		err = d.Act(ctx, d.Skip(l, a.reason)...)
+		err = d.Act(ctx, d.Skip(lost, a.reason)...)
 	}
-	return out, s.explainMend(err)
+	return lost, err
 }
 
-func (s *session) explainLost(err error) error {
-	switch {
-	case errors.Is(err, mend.ErrHead):
-		return hinted(err, "`orderlog retries pull-forward` has it tried now, `orderlog retries cancel` has the queue go on without it")
-	case errors.Is(err, mend.ErrUnderway):
-		return hinted(err, "look again in a moment; if it stays so: do that processor and retry run? `orderlog lag` tells")
-	case errors.Is(err, mend.ErrNoQueue):
-		return hinted(err, "`orderlog retries list` shows what waits")
-	}
-	return s.explainMend(err)
-}
-
-func (k *skipped) text(w io.Writer) error {
-	times := "1 place, whose turn it was"
-	if k.Lost != 1 {
-		times = fmt.Sprintf("%d places, whose turn it was", k.Lost)
-	}
-	fmt.Fprintf(w, "lost: %s %s\n", times, moment(k.due))
-	if len(k.items) == 0 {
+func lostText(w io.Writer, lost mend.Lost, done bool) error {
+	fmt.Fprintf(w, "lost: %s, whose turn it was %s\n", many(int(lost.Count), "place", "places"), moment(lost.Due))
+	if n := len(lost.Behind); n == 0 {
 		fmt.Fprintln(w, "nothing waits behind it")
-	} else if err := failedTable(w, k.items[:min(mostShown, len(k.items))], max(0, len(k.items)-mostShown)); err != nil {
+	} else if err := failedTable(w, lost.Behind[:min(mostShown, n)], max(0, n-mostShown)); err != nil {
 		return err
 	}
 	said := "skipped: what waits behind it goes on when it is due"
-	if k.DryRun {
+	if !done {
 		said = "\nwould skip what is lost, and have what waits behind it go on: --yes does it"
 	}
 	_, err := fmt.Fprintln(w, said)
