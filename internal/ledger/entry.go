@@ -98,8 +98,8 @@ func ended(row schemas.LedgerEntry, t try, o effect.Outcome, s retry.Schedule, n
 }
 
 // returned is a row whose letter comes back: out of the calendar, or because a
-// person wants it. Body is what the letter holds. What was sent is sent again only if
-// the message says so by its type.
+// person wants it. Body is what the letter holds; a person may have corrected it. What
+// was sent is sent again only if the message says so by its type.
 func returned(row schemas.LedgerEntry, l letter.Letter, kind string, body schemas.Effect, now int64) change {
 	waits := row.State == schemas.Pending && row.Due != 0
 	anew := l.Redriven != "" || kind == schemas.NotificationsResend
@@ -114,6 +114,9 @@ func returned(row schemas.LedgerEntry, l letter.Letter, kind string, body schema
 		row.Payload = body.Payload
 	default:
 		return change{}
+	}
+	if l.Redriven != "" {
+		row.Kind, row.To, row.Payload = body.Kind, body.To, body.Payload
 	}
 	row.State, row.ChangedAt = schemas.Pending, now
 	return change{row: row, fate: moves}

@@ -71,7 +71,7 @@ func TestEnded(t *testing.T) {
 	patient := out(effect.Transient, 429, "slow down")
 	patient.RetryAfter = time.Hour
 	decades := out(effect.Transient, 503, "never")
-	decades.RetryAfter = 1<<31 * time.Second
+	decades.RetryAfter = 1 << 31 * time.Second
 	for name, c := range map[string]struct {
 		row  schemas.LedgerEntry
 		o    effect.Outcome
@@ -99,7 +99,7 @@ func TestEnded(t *testing.T) {
 }
 
 func TestReturned(t *testing.T) {
-	effect := schemas.Effect{Payload: "again"}
+	effect := schemas.Effect{Kind: schemas.KindEmail, To: "corrected", Payload: "again"}
 	waiting := row(schemas.Pending, 2, due(9), answered(451, "later"))
 	sent := row(schemas.Sent, 1, func(r *schemas.LedgerEntry) { r.Payload = "" })
 	redriven := letter.Letter{Redriven: "0/1"}
@@ -116,7 +116,7 @@ func TestReturned(t *testing.T) {
 		"under way":       {row(schemas.Sending, 2), letter.Letter{Seq: 2}, "", change{}},
 		"cancelled":       {waiting, letter.Letter{Seq: 2, Cancel: "a test"}, "", change{row(schemas.Failed, 2, changed, answered(0, "a test")), buries, letter.Transient, causeCancelled}},
 		"now":             {waiting, letter.Letter{}, schemas.NotificationsResend, next},
-		"redriven":        {row(schemas.Failed, 1, attempts("a")), redriven, "", change{fate: moves, row: row(schemas.Pending, 1, changed, attempts("a"))}},
+		"redriven":        {row(schemas.Failed, 1, attempts("a")), redriven, "", change{fate: moves, row: row(schemas.Pending, 1, changed, attempts("a"), func(r *schemas.LedgerEntry) { r.To, r.Payload = "corrected", "again" })}},
 		"failed, and due": {row(schemas.Failed, 1), letter.Letter{Seq: 1}, "", change{}},
 		"sent, redriven":  {sent, redriven, "", change{}},
 		"sent, and due":   {sent, letter.Letter{Seq: 1}, "", change{}},

@@ -235,6 +235,28 @@ func TestByHand(t *testing.T) {
 	})
 }
 
+// A person corrects an address: the effect goes there.
+func TestEdited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.cfg.Webhooks = nil
+		w.mails()
+		w.start("1", "").ready(t)
+		w.refuse["cus_0@shop.example"] = 550
+		e := w.ask(1)[0]
+		w.until("it has failed", time.Minute, w.ended)
+		edited := w.letters()[0].Redrive("0/0")
+		e.To = "cus_1@shop.example"
+		edited.Value = w.record(topics.Effects, e).Value
+		w.produce(&kgo.Record{Topic: topics.EffectsLoop, Key: edited.Key, Value: edited.Value, Headers: edited.Headers()})
+		w.until("it is sent", time.Minute, func() bool { return w.times(e.EffectID) == 1 })
+		w.until("its row says so", time.Minute, w.ended)
+		if row := w.rows()[e.EffectID]; row.State != schemas.Sent || row.To != e.To || row.Tries != 2 {
+			t.Errorf("%+v", row)
+		}
+	})
+}
+
 // A person cancels what waits for its next try.
 func TestCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
