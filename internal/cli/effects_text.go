@@ -56,12 +56,8 @@ type tellState struct {
 }
 
 func toldOf(e mend.Effect) told {
-	t := told{ID: e.EffectID, Endpoint: e.Lane(), To: e.To, Event: e.Event, EventTime: rfc(e.At), Order: e.OrderID, State: e.State, Changed: rfc(e.ChangedAt),
-		Due: dueOf(e.LedgerEntry), Tries: e.Tries, Unsure: e.Unsure, Code: e.Code, Text: e.Text, Attempts: []attempt{}}
-	for _, a := range e.Attempts {
-		t.Attempts = append(t.Attempts, attempt{rfc(a.At), a.Error})
-	}
-	return t
+	return told{ID: e.EffectID, Endpoint: e.Lane(), To: e.To, Event: e.Event, EventTime: rfc(e.At), Order: e.OrderID, State: e.State, Changed: rfc(e.ChangedAt),
+		Due: dueOf(e.LedgerEntry), Tries: e.Tries, Unsure: e.Unsure, Code: e.Code, Text: e.Text, Attempts: attemptsOf(e.Attempts)}
 }
 
 func dueOf(row schemas.LedgerEntry) string {
@@ -93,7 +89,7 @@ func toldInFull(e mend.Effect, about mend.About) told {
 		t.Letters = failedAll(about.Letters)
 	}
 	for _, a := range about.Deeds {
-		t.Deeds = append(t.Deeds, done{What: a.What, Who: a.Who, At: rfc(a.At), Why: a.Why})
+		t.Deeds = append(t.Deeds, doneOf(a))
 	}
 	switch {
 	case json.Valid([]byte(e.Payload)):
@@ -195,33 +191,28 @@ func (t told) waits() string {
 // text is one of them for a person.
 func (t told) text(w io.Writer, st style) error {
 	fmt.Fprintf(w, "%s  %s\n\n", st.bold(word(t.ID)), stateOfEffect(st, t.State))
-	var rows [][]string
-	add := func(name, value string) {
-		if value != "" {
-			rows = append(rows, []string{name, value})
-		}
-	}
-	add("to", t.party())
-	add("event", word(t.Event)+" of "+word(t.Order)+", "+t.EventTime)
-	add("asked for", fmt.Sprintf("%s %d/%d, %s", word(t.Asked.Topic), t.Asked.Partition, t.Asked.Offset, t.Asked.At))
-	add("tries", t.tries())
+	var rows fields
+	rows.add("to", t.party())
+	rows.add("event", word(t.Event)+" of "+word(t.Order)+", "+t.EventTime)
+	rows.add("asked for", fmt.Sprintf("%s %d/%d, %s", word(t.Asked.Topic), t.Asked.Partition, t.Asked.Offset, t.Asked.At))
+	rows.add("tries", t.tries())
 	if t.Unsure > 0 {
-		add("unsure", fmt.Sprintf("nobody knows the end of %s: it may have been sent more often than once, under the same ID", many(int(t.Unsure), "try", "tries")))
+		rows.add("unsure", fmt.Sprintf("nobody knows the end of %s: it may have been sent more often than once, under the same ID", many(int(t.Unsure), "try", "tries")))
 	}
-	add("answer", line(t.answer()))
-	add("waits", t.waits())
+	rows.add("answer", line(t.answer()))
+	rows.add("waits", t.waits())
 	for i, a := range t.Attempts {
-		add(fmt.Sprintf("failed %d", i+1), a.At+"  "+brief(a.Error))
+		rows.add(fmt.Sprintf("failed %d", i+1), a.At+"  "+brief(a.Error))
 	}
 	for _, l := range t.Letters {
 		state := "open"
 		if l.Done != nil {
 			state = fmt.Sprintf("%s by %s", l.Done.What, word(l.Done.Who))
 		}
-		add("dead letter", fmt.Sprintf("%s, %s: %s: %s", l.ID, state, line(l.Cause), brief(l.Error)))
+		rows.add("dead letter", fmt.Sprintf("%s, %s: %s: %s", l.ID, state, line(l.Cause), brief(l.Error)))
 	}
 	for _, d := range t.Deeds {
-		add("done", strings.TrimSpace(fmt.Sprintf("%s by %s, %s %s", d.What, word(d.Who), d.At, line(d.Why))))
+		rows.add("done", d.String())
 	}
 	if err := table(w, rows); err != nil {
 		return err

@@ -59,20 +59,32 @@ type done struct {
 	Why  string `json:"why,omitempty"`
 }
 
+func doneOf(a *schemas.Audited) done { return done{a.What, a.Who, rfc(a.At), a.Why} }
+
+func (d done) String() string {
+	return strings.TrimSpace(fmt.Sprintf("%s by %s, %s %s", d.What, word(d.Who), d.At, line(d.Why)))
+}
+
+func attemptsOf(all []schemas.Attempt) []attempt {
+	as := make([]attempt, len(all))
+	for i, a := range all {
+		as[i] = attempt{rfc(a.At), a.Error}
+	}
+	return as
+}
+
 func rfc(ms int64) string { return string(event.AppendTime(nil, ms)) }
 
 func failedOf(it mend.Item) failed {
 	l := it.Letter
 	f := failed{ID: it.ID, At: rfc(it.At), To: it.To, Group: l.Group, Key: string(l.Key), Type: event.Header(l.Original(), event.Type),
-		Class: l.Class, Cause: l.Cause, Error: l.Error, Attempts: []attempt{}, Redriven: l.Redriven}
+		Class: l.Class, Cause: l.Cause, Error: l.Error, Attempts: attemptsOf(l.Attempts), Redriven: l.Redriven}
 	if it.Topic == topics.RetryTable {
 		f.Due = rfc(it.Due)
 	}
-	for _, a := range l.Attempts {
-		f.Attempts = append(f.Attempts, attempt{rfc(a.At), a.Error})
-	}
-	if a := it.Done; a != nil {
-		f.Done = &done{What: a.What, Who: a.Who, At: rfc(a.At), Why: a.Why}
+	if it.Done != nil {
+		d := doneOf(it.Done)
+		f.Done = &d
 	}
 	return f
 }
@@ -145,6 +157,16 @@ func brief(s string) string {
 	return line(first)
 }
 
+// fields are what is known of one thing, by name.
+type fields [][]string
+
+// add leaves out what is not known.
+func (f *fields) add(name, value string) {
+	if value != "" {
+		*f = append(*f, []string{name, value})
+	}
+}
+
 // text is one of them for a person.
 func (f failed) text(w io.Writer, st style) error {
 	what := "dead letter"
@@ -152,29 +174,24 @@ func (f failed) text(w io.Writer, st style) error {
 		what = "entry of the calendar"
 	}
 	fmt.Fprintf(w, "%s  %s of %s\n\n", st.bold(f.ID), what, word(f.Group))
-	rows := [][]string{{"key", word(f.Key)}, {"type", word(f.Type)}}
-	add := func(name, value string) {
-		if value != "" {
-			rows = append(rows, []string{name, value})
-		}
-	}
-	add("due", f.Due)
-	add("goes to", f.To)
-	add("cause", strings.TrimSpace(line(f.Cause)+" "+parenthesised(f.Class)))
-	add("error", line(f.Error))
+	rows := fields{{"key", word(f.Key)}, {"type", word(f.Type)}}
+	rows.add("due", f.Due)
+	rows.add("goes to", f.To)
+	rows.add("cause", strings.TrimSpace(line(f.Cause)+" "+parenthesised(f.Class)))
+	rows.add("error", line(f.Error))
 	if f.From != nil {
-		add("came from", fmt.Sprintf("%s %d/%d, %s", word(f.From.Topic), f.From.Partition, f.From.Offset, f.Original.Time))
+		rows.add("came from", fmt.Sprintf("%s %d/%d, %s", word(f.From.Topic), f.From.Partition, f.From.Offset, f.Original.Time))
 	}
-	add("written", f.At)
-	add("redriven", parenthesised(f.Redriven))
+	rows.add("written", f.At)
+	rows.add("redriven", parenthesised(f.Redriven))
 	for i, a := range f.Attempts {
-		add(fmt.Sprintf("attempt %d", i+1), a.At+"  "+brief(a.Error))
+		rows.add(fmt.Sprintf("attempt %d", i+1), a.At+"  "+brief(a.Error))
 	}
 	if f.Done != nil {
-		add("done", fmt.Sprintf("%s by %s, %s %s", f.Done.What, word(f.Done.Who), f.Done.At, line(f.Done.Why)))
+		rows.add("done", f.Done.String())
 	}
 	if f.Cut > 0 {
-		add("cut", fmt.Sprintf("%d of %d bytes were kept", len(f.Value), f.Cut))
+		rows.add("cut", fmt.Sprintf("%d of %d bytes were kept", len(f.Value), f.Cut))
 	}
 	if err := table(w, rows); err != nil {
 		return err
