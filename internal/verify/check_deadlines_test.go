@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	saga "github.com/orderlog/orderlog/processors/order"
 	"github.com/orderlog/orderlog/processors/retry"
 	"github.com/orderlog/orderlog/schemas"
@@ -75,5 +77,35 @@ func TestDeadlines(t *testing.T) {
 				t.Errorf("OK %t: %+v", got.OK, got.Violations)
 			}
 		})
+	}
+}
+
+// A transaction ends on one partition before it does on another: an order that comes
+// while the last ends are listed may be below that of its topic, and its deadline not.
+func TestDeadlineOfAnOrderThatComes(t *testing.T) {
+	const id = "ord_1"
+	serde := schemas.NewLocalSerde()
+	f := newFixture()
+	f.rules = f.rules[:1] // nobody answers
+	c, opts := broker(t, "")
+	const last = 4 // two cuts, of tables and of logs
+	listings := 0
+	c.ControlKey(int16(kmsg.ListOffsets), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if r := req.(*kmsg.ListOffsetsRequest); r.IsolationLevel == 0 {
+			return nil, nil, false
+		}
+		if listings++; listings == last {
+			f.send(topics.OrderCommands, place(id, "cus_1", schemas.PlaceLine{SKU: "sku_1", Quantity: 1, UnitPrice: 20_000}))
+			f.settle(nil)
+			c.SleepControl(func() { f.store(t, opts, serde) })
+		}
+		return nil, nil, false
+	})
+	if r := f.run(t, f.config(opts, serde)); !r.OK || r.Still || r.Summary.Orders[schemas.Placed] != 1 {
+		t.Errorf("still %t, %v, %v", r.Still, r.Summary.Orders, failures(r))
+	}
+	if listings != last {
+		t.Errorf("%d listings of what is committed", listings)
 	}
 }

@@ -252,6 +252,12 @@ func (f *fixture) drop(topic, key string) {
 // cluster starts a broker with the topics of the catalogue.
 func cluster(t testing.TB, namespace string) []kgo.Opt {
 	t.Helper()
+	_, opts := broker(t, namespace)
+	return opts
+}
+
+func broker(t testing.TB, namespace string) (*kfake.Cluster, []kgo.Opt) {
+	t.Helper()
 	seeds := []kfake.Opt{kfake.NumBrokers(1)}
 	for _, topic := range topics.All() {
 		seeds = append(seeds, kfake.SeedTopics(fixtureParts, topics.Prefixed(namespace, topic.Name)))
@@ -261,7 +267,7 @@ func cluster(t testing.TB, namespace string) []kgo.Opt {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	return []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}
+	return c, []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}
 }
 
 // store puts what is new in the log on a cluster, and commits what each group
