@@ -372,7 +372,7 @@ func TestTakenOverAndBack(t *testing.T) {
 		time.Sleep(time.Second)
 		other := w.start("2", "").ready(t)
 		time.Sleep(time.Minute)
-		other.wire.cut()
+		other.wire.Cut()
 		w.until("all have ended", 2*time.Hour, w.ended)
 		back := 0
 		for id, row := range w.rows() {
@@ -386,6 +386,20 @@ func TestTakenOverAndBack(t *testing.T) {
 		}
 		if n := len(w.letters()); back == 0 || n != 60-back {
 			t.Errorf("%d of 60 came back, %d dead letters", back, n)
+		}
+	})
+}
+
+// A step that was aborted, and whose row has gone to another instance since, has changed
+// nothing here.
+func TestStepOfARowTakenAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		i := w.start("1", "").ready(t)
+		st := &step{key: "eff_1", was: entered(schemas.Effect{EffectID: "eff_1"}, 0, 0, 0)}
+		must(t, i.writer.write(t.Context(), i.Processor, st))
+		if st.was.fate != stays {
+			t.Errorf("%+v", st.was)
 		}
 	})
 }

@@ -36,6 +36,7 @@ type bundle struct {
 // write returns when the step is committed. If the row is not here, or the step
 // changes nothing, its fate is stays. After an error it may be committed or not.
 func (w *writer) write(ctx context.Context, p *kgoka.Processor, s *step) error {
+	s.was = change{} // of an attempt that was aborted: the row may be another instance's by now
 	b := w.join(s)
 	w.turn <- struct{}{}
 	defer func() { <-w.turn }()
