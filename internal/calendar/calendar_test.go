@@ -326,11 +326,11 @@ func onceWhateverEnds(t *testing.T, rng *rand.Rand) {
 		switch i := running[name]; {
 		case i == nil:
 			i = w.start(name, "")
-			i.after = rng.IntN(2) == 0
-			i.left.Store(1 + rng.Int64N(20))
+			after := rng.IntN(2) == 0
+			i.CutAt(1+rng.IntN(20), after)
 			running[name] = i
-		case i.isCut() || rng.IntN(12) == 0:
-			if i.isCut() {
+		case i.IsCut() || rng.IntN(12) == 0:
+			if i.IsCut() {
 				kills++
 			}
 			i.end(t)

@@ -2,8 +2,6 @@ package calendar
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -16,12 +14,12 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/orderlog/orderlog/internal/content"
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/internal/wire"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors/graph"
 	"github.com/orderlog/orderlog/processors/retry"
@@ -36,7 +34,7 @@ type world struct {
 	t     testing.TB
 	c     *kfake.Cluster
 	addrs []string
-	dial  func(ctx context.Context, network, address string) (net.Conn, error)
+	dial  wire.Dial
 	cl    *kgo.Client // records go where the test says
 	serde *schemas.Serde
 	skew  atomic.Int64 // of the calendar's clock, ns
@@ -53,7 +51,7 @@ func bubble(t testing.TB) *world {
 	return seed(t, vn.DialContext, kfake.ListenFn(vn.Listen))
 }
 
-func seed(t testing.TB, dial func(context.Context, string, string) (net.Conn, error), opts ...kfake.Opt) *world {
+func seed(t testing.TB, dial wire.Dial, opts ...kfake.Opt) *world {
 	t.Helper()
 	var names []string
 	for _, tp := range topics.All() {
@@ -76,7 +74,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func (w *world) opts(dial func(context.Context, string, string) (net.Conn, error)) []kgo.Opt {
+func (w *world) opts(dial wire.Dial) []kgo.Opt {
 	return []kgo.Opt{kgo.SeedBrokers(w.addrs...), kgo.Dialer(dial), kgo.MetadataMinAge(10 * time.Millisecond), kgo.FetchMaxWait(time.Minute), kgo.DisableClientMetrics()}
 }
 
@@ -172,7 +170,7 @@ func (w *world) standing() map[string]bool {
 // instance is a calendar at work, on a network of its own.
 type instance struct {
 	*kgoka.Processor
-	*wire
+	*wire.Wire
 	cal  *Calendar
 	stop context.CancelFunc
 	done chan error
@@ -185,9 +183,9 @@ func (w *world) start(name, dir string) *instance {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: level}))
-	i := &instance{wire: &wire{dial: w.dial}, cal: New(graph.Env{Serde: w.serde, Now: w.now, Log: log}), done: make(chan error, 1)}
+	i := &instance{Wire: &wire.Wire{Dial: w.dial, Counts: wire.Transaction}, cal: New(graph.Env{Serde: w.serde, Now: w.now, Log: log}), done: make(chan error, 1)}
 	var err error
-	i.Processor, err = kgoka.NewProcessor(i.cal.Runtime(kgoka.Config{Brokers: w.addrs, ClientOpts: w.opts(i.connect), Instance: name, Dir: dir, Log: log,
+	i.Processor, err = kgoka.NewProcessor(i.cal.Runtime(kgoka.Config{Brokers: w.addrs, ClientOpts: w.opts(i.Connect), Instance: name, Dir: dir, Log: log,
 		SessionTimeout: w.session, Heartbeat: w.session / 10, RebalanceTimeout: 2 * time.Second, TransactionTimeout: 1500 * time.Millisecond}), i.cal.Graph())
 	must(w.t, err)
 	ctx, stop := context.WithCancel(context.Background())
@@ -219,76 +217,4 @@ func (i *instance) end(t testing.TB) {
 		t.Errorf("the calendar ended: %v", err)
 	}
 	i.done <- nil
-}
-
-// wire is an instance's network. Cut, the broker hears nothing of it any more: to
-// the broker that is as good as kill -9.
-type wire struct {
-	dial  func(ctx context.Context, network, address string) (net.Conn, error)
-	left  atomic.Int64 // requests of transactions until it is cut; below 1: it is not
-	after bool         // the last one passes, and its answer does not
-
-	mu    sync.Mutex
-	dead  bool
-	conns []net.Conn
-}
-
-func (w *wire) connect(ctx context.Context, network, address string) (net.Conn, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.dead {
-		return nil, errCut
-	}
-	c, err := w.dial(ctx, network, address)
-	if err == nil {
-		w.conns = append(w.conns, c)
-	}
-	return &tap{c, w}, err
-}
-
-var errCut = errors.New("the wire is cut")
-
-func (w *wire) cut() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.dead = true
-	for _, c := range w.conns {
-		c.Close()
-	}
-}
-
-func (w *wire) isCut() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.dead
-}
-
-// tap sees the requests that go through a wire.
-type tap struct {
-	net.Conn
-	w *wire
-}
-
-func (c *tap) Write(b []byte) (int, error) {
-	if !ofTransaction(b) || c.w.left.Add(-1) != 0 {
-		return c.Conn.Write(b)
-	}
-	defer c.w.cut()
-	if c.w.after {
-		return c.Conn.Write(b)
-	}
-	return 0, errCut
-}
-
-// ofTransaction says whether what is written to a broker begins a request that a
-// transaction is made of.
-func ofTransaction(b []byte) bool {
-	if len(b) < 6 {
-		return false
-	}
-	switch kmsg.Key(binary.BigEndian.Uint16(b[4:])) {
-	case kmsg.Produce, kmsg.AddPartitionsToTxn, kmsg.TxnOffsetCommit, kmsg.EndTxn:
-		return true
-	}
-	return false
 }

@@ -53,14 +53,14 @@ func killAtWork(t *testing.T, instances int) {
 			left := 1 + rng.IntN(40)
 			w.onTaken(func() {
 				if left--; left == 0 {
-					i.wire.cut()
+					i.wire.Cut()
 				}
 			})
 		case 1: // any request is the last one
-			i.wire.cutAfter(1 + rng.IntN(300))
+			i.wire.CutAt(1+rng.IntN(300), false)
 		}
-		time.AfterFunc(time.Duration(rng.Int64N(int64(500*time.Millisecond))), i.wire.cut) // any time, at the latest
-		w.until("it is cut", time.Minute, i.wire.isCut)
+		time.AfterFunc(time.Duration(rng.Int64N(int64(500*time.Millisecond))), i.wire.Cut) // any time, at the latest
+		w.until("it is cut", time.Minute, i.wire.IsCut)
 		w.onTaken(func() {})
 		i.end(t) // it cannot do anything any more, and gives its folder back
 		running[n] = w.start(fmt.Sprint(n), i.dir)

@@ -3,7 +3,6 @@ package ledger
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -27,6 +26,7 @@ import (
 	"github.com/orderlog/orderlog/internal/effect"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/internal/wire"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors/graph"
 	"github.com/orderlog/orderlog/processors/notification"
@@ -91,9 +91,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-type dial func(ctx context.Context, network, address string) (net.Conn, error)
-
-func (w *world) opts(d dial) []kgo.Opt {
+func (w *world) opts(d wire.Dial) []kgo.Opt {
 	return []kgo.Opt{kgo.SeedBrokers(w.addrs...), kgo.Dialer(d), kgo.MetadataMinAge(10 * time.Millisecond), kgo.FetchMaxWait(time.Minute), kgo.DisableClientMetrics()}
 }
 
@@ -315,7 +313,7 @@ func (s *mailSession) Logout() error { return nil }
 type instance struct {
 	*kgoka.Processor
 	*Ledger
-	wire *wire
+	wire *wire.Wire
 	dir  string
 	stop context.CancelFunc
 	done chan error
@@ -329,19 +327,19 @@ func (w *world) log() *slog.Logger {
 	return slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: level}))
 }
 
-func (w *world) runtime(name, dir string, d dial) kgoka.Config {
+func (w *world) runtime(name, dir string, d wire.Dial) kgoka.Config {
 	return kgoka.Config{Brokers: w.addrs, ClientOpts: w.opts(d), Instance: name, Dir: dir, Log: w.log(),
 		SessionTimeout: session, Heartbeat: session / 10, RebalanceTimeout: time.Minute, TransactionTimeout: 1500 * time.Millisecond}
 }
 
 func (w *world) start(name, dir string) *instance {
 	w.t.Helper()
-	i := &instance{wire: &wire{dial: w.net.DialContext}, dir: dir, done: make(chan error, 1)}
-	es, err := effect.New(w.cfg, effect.Options{Dial: i.wire.connect})
+	i := &instance{wire: &wire.Wire{Dial: w.net.DialContext}, dir: dir, done: make(chan error, 1)}
+	es, err := effect.New(w.cfg, effect.Options{Dial: i.wire.Connect})
 	must(w.t, err)
 	w.t.Cleanup(es.Close)
 	i.Ledger = New(graph.Env{Serde: w.serde, Log: w.log()}, es)
-	i.Processor, err = kgoka.NewProcessor(i.Runtime(w.runtime(name, dir, i.wire.connect)), i.Graph())
+	i.Processor, err = kgoka.NewProcessor(i.Runtime(w.runtime(name, dir, i.wire.Connect)), i.Graph())
 	must(w.t, err)
 	var ctx context.Context
 	ctx, i.stop = context.WithCancel(context.Background())
@@ -394,77 +392,4 @@ func (w *world) back() {
 	var zero kadm.Offsets
 	at.Each(func(o kadm.OffsetResponse) { zero.AddOffset(o.Topic, o.Partition, 0, -1) })
 	must(w.t, adm.CommitAllOffsets(context.Background(), Name, zero))
-}
-
-// wire is an instance's network. Cut, nobody hears of it any more: to all others
-// that is as good as kill -9.
-type wire struct {
-	dial dial
-
-	mu    sync.Mutex
-	dead  bool
-	left  int // writes until it is cut; below 1: it is not
-	conns []net.Conn
-}
-
-var errCut = errors.New("the wire is cut")
-
-func (w *wire) connect(ctx context.Context, network, address string) (net.Conn, error) {
-	c, err := w.dial(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.dead {
-		c.Close()
-		return nil, errCut
-	}
-	w.conns = append(w.conns, c)
-	return &tap{c, w}, nil
-}
-
-func (w *wire) cut() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.cutLocked()
-}
-
-func (w *wire) cutLocked() {
-	w.dead = true
-	for _, c := range w.conns {
-		c.Close()
-	}
-}
-
-// cutAfter has so many more writes go through.
-func (w *wire) cutAfter(writes int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.left = writes
-}
-
-func (w *wire) isCut() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.dead
-}
-
-// tap counts what is written.
-type tap struct {
-	net.Conn
-	w *wire
-}
-
-func (c *tap) Write(b []byte) (int, error) {
-	c.w.mu.Lock()
-	if c.w.left--; c.w.left == 0 {
-		c.w.cutLocked()
-	}
-	dead := c.w.dead
-	c.w.mu.Unlock()
-	if dead {
-		return 0, errCut
-	}
-	return c.Conn.Write(b)
 }

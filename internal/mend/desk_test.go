@@ -2,14 +2,11 @@ package mend
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,13 +14,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/content"
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/internal/wire"
 	"github.com/orderlog/orderlog/processors/retry"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
@@ -65,13 +62,11 @@ func must(t testing.TB, err error) {
 	}
 }
 
-type dialer func(ctx context.Context, network, address string) (net.Conn, error)
-
-func (w *world) opts(dial dialer) []kgo.Opt {
+func (w *world) opts(dial wire.Dial) []kgo.Opt {
 	return []kgo.Opt{kgo.SeedBrokers(w.addrs...), kgo.Dialer(dial), kgo.DisableClientMetrics()}
 }
 
-func (w *world) desk(who string, dial dialer) *Desk {
+func (w *world) desk(who string, dial wire.Dial) *Desk {
 	w.t.Helper()
 	d, err := New(w.t.Context(), Config{Opts: w.opts(dial), Serde: w.serde, Namespace: "red", Who: who, Now: time.Now})
 	must(w.t, err)
@@ -260,22 +255,22 @@ func (w *world) once(letters int) {
 func TestInterruptedRedrive(t *testing.T) {
 	const letters = 40 // ten a transaction
 	died := 0
-	for at := int64(1); at <= 24; at++ {
+	for at := 1; at <= 24; at++ {
 		for _, after := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				for i := range letters {
 					w.bury(w.letter(fmt.Sprint("ord_", i)))
 				}
-				line := &wire{dial: w.net.DialContext, after: after}
-				d := w.desk("ann", line.connect)
+				line := &wire.Wire{Dial: w.net.DialContext, Counts: wire.Transaction}
+				d := w.desk("ann", line.Connect)
 				items := d.letters(t, Filter{})
-				line.left.Store(at)
+				line.CutAt(at, after)
 				rep, err := d.Redrive(t.Context(), items, Redrive{Rate: 40})
 				if err != nil {
 					died++
 				}
-				if err == nil && line.cut() {
+				if err == nil && line.IsCut() {
 					t.Errorf("request %d, after %v: cut, and %+v without an error", at, after, rep)
 				}
 				next := w.desk("bob", w.net.DialContext)
@@ -289,63 +284,6 @@ func TestInterruptedRedrive(t *testing.T) {
 	if died < 16 {
 		t.Errorf("only %d redrives died", died)
 	}
-}
-
-// wire is a network that is cut at a request of a transaction.
-type wire struct {
-	dial  dialer
-	left  atomic.Int64 // requests until then; below 1: never
-	after bool         // the last one passes, and its answer does not
-
-	mu    sync.Mutex
-	dead  bool
-	conns []net.Conn
-}
-
-var errCut = errors.New("the wire is cut")
-
-func (w *wire) connect(ctx context.Context, network, address string) (net.Conn, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.dead {
-		return nil, errCut
-	}
-	c, err := w.dial(ctx, network, address)
-	if err == nil {
-		w.conns = append(w.conns, c)
-	}
-	return &tap{c, w}, err
-}
-
-func (w *wire) cut() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.dead
-}
-
-func (w *wire) end() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.dead = true
-	for _, c := range w.conns {
-		c.Close()
-	}
-}
-
-type tap struct {
-	net.Conn
-	w *wire
-}
-
-func (c *tap) Write(b []byte) (int, error) {
-	if len(b) < 6 || !slices.Contains([]kmsg.Key{kmsg.InitProducerID, kmsg.Produce, kmsg.AddPartitionsToTxn, kmsg.EndTxn}, kmsg.Key(binary.BigEndian.Uint16(b[4:]))) || c.w.left.Add(-1) != 0 {
-		return c.Conn.Write(b)
-	}
-	defer c.w.end()
-	if c.w.after {
-		return c.Conn.Write(b)
-	}
-	return 0, errCut
 }
 
 // group handles what is on a loop, as a test says: what it is not to handle it puts
