@@ -74,7 +74,7 @@ func skip(ctx context.Context, d *mend.Desk, f *pick, a *act) (mend.Lost, error)
 		return lost, fmt.Errorf("%s of %s: %w", f.Key, f.Group, err)
 	}
 	if a.yes {
-		err = d.Act(ctx, d.Skip(lost, a.reason)...)
+		err = d.Skip(ctx, lost, a.reason)
 	}
 	return lost, err
 }

@@ -81,23 +81,29 @@ func (d *Desk) Lost(ctx context.Context, group, key string) (l Lost, err error) 
 }
 
 // Skip has a queue go on without what is lost: a record for each place comes to the
-// group as if it were what was lost, and becomes a dead letter.
-func (d *Desk) Skip(l Lost, why string) []Deed {
+// group as if it were what was lost, and becomes a dead letter. After an error the
+// first places may be skipped: Lost finds the rest.
+func (d *Desk) Skip(ctx context.Context, l Lost, why string) error {
+	var places []int64
+	for seq := l.First; seq < l.First+l.Count; seq++ {
+		places = append(places, seq)
+	}
+	_, err := ActAll(ctx, d, places, func(seq int64) (Deed, error) { return d.skip(l, seq, why), nil })
+	return err
+}
+
+func (d *Desk) skip(l Lost, seq int64, why string) Deed {
 	loop := topics.Loop(l.Group)
 	said := "it was lost, and " + d.cfg.Who + " has the queue go on without it"
 	if why != "" {
 		said += ": " + why
 	}
-	var deeds []Deed
-	for seq := l.First; seq < l.First+min(l.Count, batch); seq++ {
-		// Not a null, which groups do not see.
-		one := letter.Letter{Group: l.Group, Class: letter.Transient, Key: []byte(l.Key), Value: []byte{}, Seq: seq, Cancel: said}
-		deeds = append(deeds, Deed{
-			Records: []*kgo.Record{{Topic: d.name(loop), Partition: client.PartitionOf(l.Key, d.partitions[loop]), Key: one.Key, Value: one.Value, Headers: one.Headers()}},
-			Audit:   schemas.Audited{What: "retries.skip", Why: why, Target: fmt.Sprintf("place.%d", seq), Group: l.Group, Key: l.Key},
-		})
+	// Not a null, which groups do not see.
+	one := letter.Letter{Group: l.Group, Class: letter.Transient, Key: []byte(l.Key), Value: []byte{}, Seq: seq, Cancel: said}
+	return Deed{
+		Records: []*kgo.Record{{Topic: d.name(loop), Partition: client.PartitionOf(l.Key, d.partitions[loop]), Key: one.Key, Value: one.Value, Headers: one.Headers()}},
+		Audit:   schemas.Audited{What: "retries.skip", Why: why, Target: fmt.Sprintf("place.%d", seq), Group: l.Group, Key: l.Key},
 	}
-	return deeds
 }
 
 func (d *Desk) queueOf(ctx context.Context, group, key string) (q graph.Queue, err error) {

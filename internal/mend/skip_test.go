@@ -18,9 +18,12 @@ import (
 )
 
 // noted is the row of ord_1 with a queue beside it; there is no row yet.
-func (w *world) noted(first, next byte) {
+func (w *world) noted(first, next uint64) {
 	w.t.Helper()
-	note := binary.AppendUvarint([]byte{1, first, next}, 1767225600000)
+	note := []byte{1}
+	for _, v := range []uint64{first, next, 1767225600000} {
+		note = binary.AppendUvarint(note, v)
+	}
 	w.produce(&kgo.Record{Topic: "red.order-table", Partition: client.PartitionOf("ord_1", nparts), Key: []byte("ord_1"), Value: []byte{},
 		Headers: []kgo.RecordHeader{{Key: kgoka.NoteHeader, Value: append(note, 0, 0)}}})
 }
@@ -122,7 +125,7 @@ func TestSkip(t *testing.T) {
 		l, err := d.Lost(t.Context(), "order", "ord_1")
 		must(t, err)
 		must(t, d.TakeOver(t.Context(), "retries"))
-		must(t, d.Act(t.Context(), d.Skip(l, "a test")...))
+		must(t, d.Skip(t.Context(), l, "a test"))
 		loop, audit := w.read(topics.OrderLoop), w.audit()
 		if len(loop) != 2 || len(audit) != 2 {
 			t.Fatalf("%d records, %d on the audit", len(loop), len(audit))
@@ -139,6 +142,30 @@ func TestSkip(t *testing.T) {
 		}
 		if _, err := d.Lost(t.Context(), "order", "ord_1"); !errors.Is(err, ErrUnderway) {
 			t.Errorf("before the group has seen it: %v", err)
+		}
+	})
+}
+
+// However many are lost, the queue goes on behind all of them.
+func TestSkipMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		const many = 2*batch + 1
+		w.noted(7, 7+many+1)
+		w.produce(w.place("retry-table", "order", "ord_1", 7+many))
+		d := w.desk("ann", w.net.DialContext)
+		l, err := d.Lost(t.Context(), "order", "ord_1")
+		must(t, err)
+		must(t, d.TakeOver(t.Context(), "retries"))
+		must(t, d.Skip(t.Context(), l, ""))
+		loop := w.read(topics.OrderLoop)
+		if l.Count != many || len(loop) != many || len(w.audit()) != many {
+			t.Fatalf("%d lost, %d skipped", l.Count, len(loop))
+		}
+		for i, r := range loop {
+			if got := letter.Parse(r).Seq; got != 7+int64(i) {
+				t.Fatalf("the %d-th is for place %d", i, got)
+			}
 		}
 	})
 }
