@@ -91,10 +91,7 @@ func (s *session) redrive(ctx context.Context, d *mend.Desk, some []mend.Item, f
 	b := s.bar("dead letters", int64(len(can)))
 	rep, err := d.Redrive(ctx, can, mend.Redrive{Canaries: f.canary, Rate: f.rate, Wait: f.wait, Why: f.reason, Progress: func(n, total int) { b.at(int64(n), int64(total)) }})
 	b.end()
-	if canaries, rest := mend.Canaries(can, f.canary); len(rest) > 0 {
-		out.Canaries = len(canaries)
-	}
-	out.Done, out.Handled, out.Taken = rep.Done, rep.Handled, rep.Taken
+	out.Done, out.Canaries, out.Handled, out.Taken = rep.Done, rep.Canaries, rep.Handled, rep.Taken
 	for _, c := range rep.Back {
 		out.CameBack = append(out.CameBack, back{c.ID, c.As, c.Cause, c.Error})
 	}

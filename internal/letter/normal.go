@@ -19,8 +19,8 @@ type Labels struct {
 
 const maxLabels = 100
 
-// Other stands for what comes beyond the first hundred labels.
-const Other = "other"
+// other stands for what comes beyond the first hundred labels.
+const other = "other"
 
 // Of returns the label of a letter with that group and cause, the same memory for
 // equal ones.
@@ -36,7 +36,7 @@ func (ls *Labels) Of(group, cause string) Label {
 		return old
 	}
 	if len(ls.given) >= maxLabels {
-		return Label{Other, Other}
+		return Label{other, other}
 	}
 	if ls.given == nil {
 		ls.given = map[Label]Label{}

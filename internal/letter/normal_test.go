@@ -54,7 +54,7 @@ func TestLabels(t *testing.T) {
 			t.Fatalf("%q", l)
 		}
 	}
-	if len(seen) > maxLabels+1 || !seen[Label{Other, Other}] {
+	if len(seen) > maxLabels+1 || !seen[Label{other, other}] {
 		t.Errorf("%d labels", len(seen))
 	}
 	if got := ls.Of("order", "panic"); got != (Label{"order", "panic"}) {

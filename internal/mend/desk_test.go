@@ -187,7 +187,7 @@ func TestEdit(t *testing.T) {
 			if err != nil || !strings.Contains(string(again), strings.TrimPrefix(c.as, "{")) || string(edited.Letter.Key) != c.key || !strings.Contains(string(again), `"type":"`+typ+`"`) {
 				t.Errorf("%s: %s of type %s under %s, %v", c.name, again, typ, edited.Letter.Key, err)
 			}
-			deed, err := d.Redriven(edited, "")
+			deed, err := d.redriven(edited, "")
 			if err != nil || deed.Audit.What != schemas.Edited || string(deed.Audit.Before) != string(l.Value) || string(deed.Audit.After) != string(edited.Letter.Value) || string(it.Letter.Value) != string(l.Value) {
 				t.Errorf("%s: %+v, %v", c.name, deed.Audit, err)
 			}

@@ -231,9 +231,9 @@ func (d *Desk) About(ctx context.Context, e Effect) (a About, err error) {
 	return a, err
 }
 
-// Resend is the action by which an effect goes out once more under its ID, whatever
+// resend is the action by which an effect goes out once more under its ID, whatever
 // became of it. It needs the payload.
-func (d *Desk) Resend(e Effect, why string) (Deed, error) {
+func (d *Desk) resend(e Effect, why string) (Deed, error) {
 	at := d.cfg.Now().UnixMilli()
 	m := flow.Message{ID: flow.NewID("evt", at, d.cfg.Who+"/"+e.EffectID, 0), Type: schemas.NotificationsResend, At: at, Correlation: e.OrderID}
 	body := e.Effect()
@@ -252,7 +252,7 @@ func (d *Desk) ResendAll(ctx context.Context, es []Effect, why string) (n int, e
 	if err := d.TakeOver(ctx, effects); err != nil {
 		return 0, err
 	}
-	return ActAll(ctx, d, es, func(e Effect) (Deed, error) { return d.Resend(e, why) })
+	return ActAll(ctx, d, es, func(e Effect) (Deed, error) { return d.resend(e, why) })
 }
 
 // LedgerEnd is where the ledger is written next: what Outcome begins at.

@@ -114,7 +114,7 @@ func TestCanaries(t *testing.T) {
 		{2, []string{"0/0", "0/1", "0/2", "0/3", "0/4"}},
 		{3, []string{"0/0", "0/1", "0/2", "0/3", "0/4", "1/0"}},
 	} {
-		if got, _ := Canaries(items, c.n); !slices.Equal(ids(got), c.canaries) {
+		if got, _ := canariesOf(items, c.n); !slices.Equal(ids(got), c.canaries) {
 			t.Errorf("%d canaries of each kind: %v, want %v", c.n, ids(got), c.canaries)
 		}
 	}
@@ -129,7 +129,7 @@ func TestCanariesKeepTheOrder(t *testing.T) {
 			items = append(items, some(fmt.Sprint("0/", i), word("group"), word("key"), word("cause"), "x", 0))
 		}
 		n := rapid.IntRange(0, 4).Draw(t, "canaries")
-		canaries, rest := Canaries(items, n)
+		canaries, rest := canariesOf(items, n)
 		if len(canaries)+len(rest) != len(items) {
 			t.Fatalf("%d and %d of %d", len(canaries), len(rest), len(items))
 		}

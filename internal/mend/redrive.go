@@ -26,10 +26,11 @@ type Redrive struct {
 
 // Report is what came of it.
 type Report struct {
-	Done    int      // redriven, or discarded
-	Handled int      // of them, seen to be
-	Back    []Back   // of them, those that came back
-	Taken   []string // IDs that somebody else has dealt with meanwhile
+	Done     int      // redriven, or discarded
+	Canaries int      // that go first; 0 if there are no others
+	Handled  int      // of those redriven, seen to be
+	Back     []Back   // of them, those that came back
+	Taken    []string // IDs that somebody else has dealt with meanwhile
 }
 
 // Back is a letter that could not be handled again.
@@ -57,7 +58,10 @@ func (d *Desk) Redrive(ctx context.Context, items []Item, how Redrive) (rep Repo
 	if err != nil {
 		return rep, err
 	}
-	canaries, rest := Canaries(open, how.Canaries)
+	canaries, rest := canariesOf(open, how.Canaries)
+	if len(rest) > 0 {
+		rep.Canaries = len(canaries)
+	}
 	if err := d.round(ctx, canaries, len(open), how, &rep); err != nil {
 		return rep, err
 	}
@@ -86,10 +90,10 @@ func (d *Desk) open(ctx context.Context, items []Item, rep *Report) (open []Item
 	return open, err
 }
 
-// Canaries chooses the first n of each kind, but none whose key has an earlier one
+// canariesOf chooses the first n of each kind, but none whose key has an earlier one
 // that is not chosen: what goes back keeps its order. Both lists are in the order in
 // which the letters stand on dead-letter.
-func Canaries(items []Item, n int) (canaries, rest []Item) {
+func canariesOf(items []Item, n int) (canaries, rest []Item) {
 	type row struct{ group, key string }
 	items = slices.SortedFunc(slices.Values(items), func(a, b Item) int {
 		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
@@ -137,7 +141,7 @@ func (d *Desk) round(ctx context.Context, items []Item, total int, how Redrive, 
 			}
 		}
 		err := actSome(ctx, d, some, func(it Item) (Deed, error) {
-			deed, err := d.Redriven(it, how.Why)
+			deed, err := d.redriven(it, how.Why)
 			away = append(away, sent{it, deed.Records[0]})
 			return deed, err
 		})
@@ -170,9 +174,9 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Redriven is the action that brings back one letter; of one that was edited, the
+// redriven is the action that brings back one letter; of one that was edited, the
 // audit keeps what it was.
-func (d *Desk) Redriven(it Item, why string) (Deed, error) {
+func (d *Desk) redriven(it Item, why string) (Deed, error) {
 	r, err := d.Again(it)
 	deed := Deed{Records: []*kgo.Record{r}, Audit: d.about(schemas.Redriven, it, why)}
 	if was := it.was; was != nil {
