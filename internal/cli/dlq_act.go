@@ -55,9 +55,10 @@ wait behind what is parked of their row, and keep their attempts: one that fails
 again is a dead letter again, without days in between.
 
 Some of each kind go first as canaries; if one of them comes back, the others stay
-as they are. A letter goes back once: the record and what the audit says of it are
-one transaction, so that a redrive that was interrupted can be run again for the
-rest. More than one are only shown unless there is --yes.`,
+as they are. One that has to wait has not come back. A letter goes back once: the
+record and what the audit says of it are one transaction, so that a redrive that was
+interrupted can be run again for the rest. More than one are only shown unless there
+is --yes.`,
 		Args: cobra.ArbitraryArgs,
 		Example: example("orderlog dlq redrive 2/17", "",
 			"# All of that kind, two of them first", `orderlog dlq redrive --cause panic --error "index out of range" --canary 2 --rate 500 --yes`),
@@ -91,7 +92,7 @@ func (s *session) redrive(ctx context.Context, d *mend.Desk, some []mend.Item, f
 	b := s.bar("dead letters", int64(len(can)))
 	rep, err := d.Redrive(ctx, can, mend.Redrive{Canaries: f.canary, Rate: f.rate, Wait: f.wait, Why: f.reason, Progress: func(n, total int) { b.at(int64(n), int64(total)) }})
 	b.end()
-	out.Done, out.Canaries, out.Handled, out.Taken = rep.Done, rep.Canaries, rep.Handled, rep.Taken
+	out.Done, out.Canaries, out.Handled, out.Behind, out.Taken = rep.Done, rep.Canaries, rep.Handled, rep.Behind, rep.Taken
 	for _, c := range rep.Back {
 		out.CameBack = append(out.CameBack, back{c.ID, c.As, c.Cause, c.Error})
 	}
@@ -114,6 +115,7 @@ func (a *acted) redriven(w io.Writer, st style) error {
 	for _, b := range a.CameBack[:min(mostShown, len(a.CameBack))] {
 		fmt.Fprintf(w, "%s %s, now %s: %s: %s\n", st.bad("came back:"), b.ID, cmp.Or(b.As, "in the calendar"), line(b.Cause), line(b.Error))
 	}
+	notDone(w, "wait behind what is parked of their rows", letters, a.Behind)
 	notDone(w, "dealt with by somebody else meanwhile", letters, a.Taken)
 	notDone(w, "cannot be redriven as they are", letters, a.Left)
 	return nil

@@ -221,8 +221,9 @@ type acted struct {
 	Canaries int      `json:"canaries,omitempty"`
 	Handled  int      `json:"handled,omitempty"`
 	CameBack []back   `json:"came_back,omitempty"`
-	Taken    []string `json:"taken,omitempty"` // somebody else was faster
-	Left     []string `json:"left,omitempty"`  // what cannot be redriven as it is
+	Behind   []string `json:"behind,omitempty"` // wait behind what is parked of their row
+	Taken    []string `json:"taken,omitempty"`  // somebody else was faster
+	Left     []string `json:"left,omitempty"`   // what cannot be redriven as it is
 }
 
 // back is a dead letter that could not be handled again.

@@ -3,6 +3,7 @@ package cli
 import (
 	"maps"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,6 +121,24 @@ func TestParseWhen(t *testing.T) {
 	for _, text := range []string{"", "soon", "30", "2026", "1d"} {
 		if got, err := parseWhen("--to", text, now); err == nil {
 			t.Errorf("%q was taken for %d", text, got)
+		}
+	}
+}
+
+func TestRedrivenText(t *testing.T) {
+	for _, c := range []struct {
+		out  acted
+		want string
+	}{
+		{acted{Selected: 3, Done: 3, Handled: 3}, "redriven: 3 of 3 dead letters; 3 handled, 0 came back\n"},
+		{acted{Selected: 3, Done: 3, Canaries: 1, Handled: 1, CameBack: []back{{ID: "0/1", Cause: "panic", Error: "x"}}, Behind: []string{"0/2", "1/4"}},
+			"redriven: 3 of 3 dead letters, 1 of them first; 0 handled, 1 came back\ncame back: 0/1, now in the calendar: panic: x\n" +
+				"wait behind what is parked of their rows: 2 dead letters: 0/2 1/4\n"},
+		{acted{Selected: 1, Done: 1, Behind: []string{"0/2"}}, "redriven: 1 of 1 dead letter\nwait behind what is parked of their rows: 1 dead letter: 0/2\n"},
+	} {
+		var got strings.Builder
+		if err := c.out.redriven(&got, style{}); err != nil || got.String() != c.want {
+			t.Errorf("%+v: %v\n%s\nwant\n%s", c.out, err, got.String(), c.want)
 		}
 	}
 }

@@ -30,6 +30,7 @@ type Report struct {
 	Canaries int      // that go first; 0 if there are no others
 	Handled  int      // of those redriven, seen to be
 	Back     []Back   // of them, those that came back
+	Behind   []string // IDs of those redriven that wait in the calendar behind what is parked of their row
 	Taken    []string // IDs that somebody else has dealt with meanwhile
 }
 
@@ -156,10 +157,7 @@ func (d *Desk) round(ctx context.Context, items []Item, total int, how Redrive, 
 	if how.Wait == 0 {
 		return nil
 	}
-	n, back, err := w.outcome(ctx, away, how.Wait)
-	rep.Handled += n
-	rep.Back = append(rep.Back, back...)
-	return err
+	return w.outcome(ctx, away, how.Wait, rep)
 }
 
 func pause(ctx context.Context, d time.Duration) error {

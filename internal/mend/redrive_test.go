@@ -16,6 +16,7 @@ import (
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/internal/wire"
+	"github.com/orderlog/orderlog/processors/graph"
 	"github.com/orderlog/orderlog/processors/retry"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
@@ -186,12 +187,23 @@ func (w *world) group(fate func(l letter.Letter) (topic string)) {
 		case topics.DeadLetter:
 			w.bury(l.Failed(1, letter.Transient, "panic", "again", ""))
 		case topics.Retry:
-			l.Due = 5
-			w.produce(&kgo.Record{Topic: "red.retry", Partition: r.Partition, Key: []byte(retry.Key(l.Due, "x")), Value: w.encode(topics.Retry, l.Failed(1, letter.Transient, "panic", "later", "").Parked(topics.OrderLoop))})
+			w.produce(w.entry(r.Partition, l.Failed(1, letter.Transient, "panic", "later", "")))
+		case graph.CauseBehind:
+			l.Cause = graph.CauseBehind
+			w.produce(w.entry(r.Partition, l))
+		case "panic, at its turn":
+			l.Cause = graph.CauseBehind
+			w.produce(w.entry(r.Partition, l))
+			w.produce(w.entry(r.Partition, l.Failed(1, letter.Transient, "panic", "later", "")))
 		}
 		offsets.AddOffset(r.Topic, r.Partition, r.Offset+1, -1)
 	}
 	must(w.t, adm.CommitAllOffsets(w.t.Context(), "red.order", offsets))
+}
+
+func (w *world) entry(partition int32, l letter.Letter) *kgo.Record {
+	l.Due = 5
+	return &kgo.Record{Topic: "red.retry", Partition: partition, Key: []byte(retry.Key(l.Due, "x")), Value: w.encode(topics.Retry, l.Parked(topics.OrderLoop))}
 }
 
 // Canaries go first, and what becomes of them decides about the rest.
@@ -201,11 +213,14 @@ func TestCanariesDecide(t *testing.T) {
 		err      error
 		redriven int
 		back     string
+		handled  int
 	}{
-		"all is well":       {"", nil, 10, ""},
-		"dead again":        {topics.DeadLetter, ErrCanary, 2, "panic: again"},
-		"parked":            {topics.Retry, ErrCanary, 2, "panic: later"},
-		"nobody is at work": {"nobody", ErrIdle, 2, ""},
+		"all is well":                  {"", nil, 10, "", 10},
+		"dead again":                   {topics.DeadLetter, ErrCanary, 2, "panic: again", 2},
+		"parked":                       {topics.Retry, ErrCanary, 2, "panic: later", 2},
+		"behind what is parked":        {graph.CauseBehind, nil, 10, "", 8},
+		"behind it, and in vain again": {"panic, at its turn", ErrCanary, 2, "panic: later", 2},
+		"nobody is at work":            {"nobody", ErrIdle, 2, "", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -232,7 +247,7 @@ func TestCanariesDecide(t *testing.T) {
 				rep, err := d.Redrive(t.Context(), d.letters(t, Filter{}), Redrive{Canaries: 2, Wait: 5 * time.Second})
 				stop()
 				at.Wait()
-				if !errors.Is(err, c.err) || rep.Done != c.redriven || (err == nil) != (rep.Handled == 10) {
+				if !errors.Is(err, c.err) || rep.Done != c.redriven || rep.Handled != c.handled || err == nil && rep.Handled+len(rep.Behind) != 10 {
 					t.Errorf("%+v, %v", rep, err)
 				}
 				var back []string

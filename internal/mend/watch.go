@@ -1,6 +1,7 @@
 package mend
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/processors/graph"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -32,49 +34,46 @@ func (d *Desk) watch(ctx context.Context) (*watcher, error) {
 	return w, nil
 }
 
-// outcome waits until all are handled, and tells which of them came back.
-func (w *watcher) outcome(ctx context.Context, all []sent, wait time.Duration) (handled int, back []Back, err error) {
+// outcome waits until all are handled, and reports what became of them.
+func (w *watcher) outcome(ctx context.Context, all []sent, wait time.Duration, rep *Report) error {
 	up := time.After(wait)
 	for {
-		open, err := w.open(ctx, all)
-		if err != nil {
-			return handled, nil, err
-		}
-		handled = len(all) - len(open)
-		if len(open) == 0 {
-			break
+		seen, open, err := w.seen(ctx, all)
+		switch {
+		case err != nil:
+			return err
+		case len(open) == 0:
+			return w.report(ctx, all, rep)
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-up:
-			back, err = w.back(ctx, all)
-			if err == nil {
-				err = fmt.Errorf("%w: %d of %d after %v, the first by %q", ErrIdle, len(open), len(all), wait, open[0].Letter.Group)
-			}
-			return handled, back, err
+			idle := fmt.Errorf("%w: %d of %d after %v, the first by %q", ErrIdle, len(open), len(all), wait, open[0].Letter.Group)
+			return cmp.Or(w.report(ctx, seen, rep), idle)
 		case <-ctx.Done():
-			return handled, nil, ctx.Err()
+			rep.Handled += len(seen)
+			return ctx.Err()
 		}
 	}
-	back, err = w.back(ctx, all)
-	return handled, back, err
 }
 
-// open are those that their group has not committed.
-func (w *watcher) open(ctx context.Context, all []sent) (open []sent, err error) {
+// seen are those that their group has committed; open are the others.
+func (w *watcher) seen(ctx context.Context, all []sent) (seen, open []sent, err error) {
 	at := map[string]map[string]map[int32]int64{}
 	for _, s := range all {
 		g := s.Letter.Group
 		if at[g] == nil {
 			if at[g], err = client.Committed(ctx, w.d.adm, w.d.name(g)); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 		if at[g][s.record.Topic][s.record.Partition] <= s.record.Offset {
 			open = append(open, s)
+		} else {
+			seen = append(seen, s)
 		}
 	}
-	return open, nil
+	return seen, open, nil
 }
 
 // coordinates tell one input of a group from another.
@@ -88,26 +87,31 @@ func (d *Desk) at(l letter.Letter) coordinates {
 	return coordinates{strings.TrimPrefix(l.Group, d.name("")), l.Topic, l.Partition, l.Offset}
 }
 
-// back are those that were put into dead-letter, or into the calendar, since.
-func (w *watcher) back(ctx context.Context, all []sent) (back []Back, err error) {
-	of := map[coordinates]Item{}
-	for _, s := range all {
-		of[w.d.at(s.Letter)] = s.Item
-	}
-	look := func(l letter.Letter, id string) {
-		if it, ok := of[w.d.at(l)]; ok {
-			back = append(back, Back{it, id, l.Cause, l.Error})
-			delete(of, w.d.at(l))
-		}
-	}
-	err = w.d.decided(ctx, topics.DeadLetter, w.from[topics.DeadLetter], func(r *kgo.Record) error {
-		look(letter.Parse(r), fmt.Sprintf("%d/%d", r.Partition, r.Offset))
-		return nil
-	})
+// report adds what became of those that their groups have seen.
+func (w *watcher) report(ctx context.Context, seen []sent, rep *Report) error {
+	again, err := w.again(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return back, w.d.decided(ctx, topics.Retry, w.from[topics.Retry], func(r *kgo.Record) error {
+	for _, s := range seen {
+		switch b, ok := again[w.d.at(s.Letter)]; {
+		case ok && b.As == "" && b.Cause == graph.CauseBehind: // nobody has tried it yet
+			rep.Behind = append(rep.Behind, s.ID)
+			continue
+		case ok:
+			b.Item = s.Item
+			rep.Back = append(rep.Back, b)
+		}
+		rep.Handled++
+	}
+	return nil
+}
+
+// again is what was put into the calendar, or into dead-letter, since: of each letter
+// the last word.
+func (w *watcher) again(ctx context.Context) (map[coordinates]Back, error) {
+	again := map[coordinates]Back{}
+	err := w.d.decided(ctx, topics.Retry, w.from[topics.Retry], func(r *kgo.Record) error {
 		var p schemas.Parked
 		if len(r.Value) == 0 {
 			return nil
@@ -115,7 +119,15 @@ func (w *watcher) back(ctx context.Context, all []sent) (back []Back, err error)
 		if err := w.d.cfg.Serde.DecodeInto(ctx, topics.Retry, r.Value, &p); err != nil {
 			return err
 		}
-		look(letter.Unpark(&p), "")
+		again[w.d.at(letter.Unpark(&p))] = Back{Cause: p.Cause, Error: p.Error}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return again, w.d.decided(ctx, topics.DeadLetter, w.from[topics.DeadLetter], func(r *kgo.Record) error {
+		l := letter.Parse(r)
+		again[w.d.at(l)] = Back{As: fmt.Sprintf("%d/%d", r.Partition, r.Offset), Cause: l.Cause, Error: l.Error}
 		return nil
 	})
 }

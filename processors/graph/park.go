@@ -9,11 +9,12 @@ import (
 	"github.com/orderlog/orderlog/topics"
 )
 
-// Causes of letters about records with which nothing is wrong.
-const (
-	causeBehind    = "behind"
-	causeCancelled = "cancelled"
-)
+// CauseBehind is that of entries of the calendar with which nothing is wrong: they
+// wait for an earlier record of their key.
+const CauseBehind = "behind"
+
+// causeCancelled is that of dead letters that nobody wants to be tried any more.
+const causeCancelled = "cancelled"
 
 func (h *handler[S]) now() int64 { return h.env.Now().UnixMilli() }
 
@@ -67,7 +68,7 @@ func (h *handler[S]) turn(j *job[S]) bool {
 	switch what {
 	case wait:
 		if j.back == nil {
-			l.Class, l.Cause, l.Error = letter.Transient, causeBehind, "an earlier record of its key is parked"
+			l.Class, l.Cause, l.Error = letter.Transient, CauseBehind, "an earlier record of its key is parked"
 		}
 		h.park(j, l, n, at)
 		return false
