@@ -14,6 +14,8 @@ import (
 	"github.com/orderlog/orderlog/internal/content"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/internal/mend"
+	"github.com/orderlog/orderlog/internal/verify"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors/retry"
 	"github.com/orderlog/orderlog/schemas"
@@ -59,6 +61,50 @@ func TestParkedComesBack(t *testing.T) {
 			t.Errorf("dead letters %v", got)
 		}
 		w.quiet()
+	})
+}
+
+// A person takes a deadline away: the order waits for ever, as it is, and nothing is
+// wrong with that. When something happens to it, it has another one.
+func TestDeadlineTakenAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := virtual(t)
+		cfg.Processors = []string{"order", "retry"} // nobody answers
+		w := start(t, cfg)
+		w.tracker.Stop() // it would ask every five seconds
+		d, err := mend.New(t.Context(), mend.Config{Opts: w.ClientOpts(), Serde: w.Serde(), Who: "ann", Now: time.Now})
+		must(t, err)
+		defer d.Close()
+		is := func(state string, entries int) {
+			t.Helper()
+			es, _, err := d.Calendar(t.Context())
+			must(t, err)
+			var o schemas.Order
+			w.eachRow(topics.OrderTable, func(r *kgo.Record) { must(t, w.Serde().DecodeInto(t.Context(), topics.OrderTable, r.Value, &o)) })
+			rep, err := verify.Run(t.Context(), verify.Config{Client: w.ClientOpts(), Serde: w.Serde()})
+			must(t, err)
+			at := slices.IndexFunc(rep.Checks, func(c verify.Check) bool { return c.Name == "deadlines" })
+			if o.State != state || len(es) != entries || !rep.Checks[at].OK {
+				t.Errorf("%s, and %d in the calendar, want %s and %d; %+v", o.State, len(es), state, entries, rep.Checks[at])
+			}
+		}
+		placed := place("ord_1", "cus_a", schemas.PlaceLine{SKU: "sku_pen", Quantity: 1})
+		w.send(placed)
+		time.Sleep(time.Minute)
+		is(schemas.Placed, 1)
+		es, _, err := d.Calendar(t.Context())
+		must(t, err)
+		deed, err := d.Cancel(es[0], "a test")
+		must(t, err)
+		must(t, d.TakeOver(t.Context(), "retries"))
+		must(t, d.Act(t.Context(), deed))
+		time.Sleep(3 * time.Hour)
+		is(schemas.Placed, 0)
+		w.send(placed)
+		time.Sleep(time.Minute)
+		is(schemas.Placed, 1)
+		time.Sleep(time.Hour)
+		is(schemas.Expired, 0)
 	})
 }
 

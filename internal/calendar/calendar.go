@@ -180,10 +180,6 @@ func (c *Calendar) command(ctx kgoka.Context) {
 		ctx.Delete()
 	case kind == schemas.RetriesCancel:
 		p := c.own(ctx)
-		if p.Topic == "" { // a deadline: nothing waits behind it
-			ctx.Delete()
-			return
-		}
 		p.Cancel = cmp.Or(cmd.Reason, "cancelled by "+cmd.Who)
 		c.dispatch(ctx, p)
 	}

@@ -168,7 +168,7 @@ func TestPersonsAndGroupsChangeTheirMind(t *testing.T) {
 }
 
 // TestCancel: what a person cancels comes back at once and says so, because others
-// may wait behind it; a deadline, behind which nobody waits, is gone.
+// may wait behind it, or its row may need another deadline.
 func TestCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := bubble(t)
@@ -185,8 +185,12 @@ func TestCancel(t *testing.T) {
 		if len(back) != 1 || string(back[0].Key) != string(parked.parked.Key) || event.Header(back[0], letter.HeaderCancel) != "a test" {
 			t.Errorf("came back: %v", back)
 		}
-		if n, left := len(w.read(topics.OrderReplies)), w.standing(); n > 0 || len(left) > 0 {
-			t.Errorf("%d replies; in the calendar are %v", n, left)
+		rs := w.read(topics.OrderReplies)
+		if len(rs) != 1 || event.Header(rs[0], letter.HeaderCancel) != "cancelled by ann" || event.Header(rs[0], letter.HeaderDue) != fmt.Sprint(deadline.parked.Due) {
+			t.Errorf("replies: %v", rs)
+		}
+		if left := w.standing(); len(left) > 0 {
+			t.Errorf("in the calendar are %v", left)
 		}
 	})
 }

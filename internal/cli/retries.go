@@ -239,7 +239,8 @@ func newRetriesCancel(s *session) *cobra.Command {
 		Short: "Try no more: it becomes a dead letter",
 		Long: `Has entries not be tried again: each becomes a dead letter, with the cause
 "cancelled", when it is its turn; what waits behind it goes on. A deadline is just
-gone. More than one are only shown unless there is --yes.`,
+gone: the order waits without, until the next record of it, which sets another one
+if it waits on. More than one are only shown unless there is --yes.`,
 		Args:    cobra.ArbitraryArgs,
 		Example: example(`orderlog retries cancel 2/17 --reason "placed twice by hand"`),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -35,7 +35,7 @@ const (
 	// Of what the calendar dispatches.
 	HeaderSeq    = "dl_seq"    // place in the queue of its key
 	HeaderDue    = "dl_due"    // Unix ms for which it was entered
-	HeaderCancel = "dl_cancel" // why it shall not be tried again: a person's word
+	HeaderCancel = "dl_cancel" // why it shall not be tried again, or, of a deadline, be kept: a person's word
 )
 
 const prefix = "dl_"

@@ -32,7 +32,7 @@ func Unpark(p *schemas.Parked) Letter {
 
 // Dispatch is the record that an entry of the calendar becomes on the topic p.To,
 // complete. One that a person has cancelled is dispatched all the same: its group
-// knows what waits behind it.
+// knows what waits behind it, or for what its row waits.
 func Dispatch(p *schemas.Parked) (key, value []byte, headers []kgo.RecordHeader) {
 	l := Unpark(p)
 	if l.Topic == "" { // a deadline: nothing has gone wrong

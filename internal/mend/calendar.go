@@ -13,7 +13,7 @@ func (d *Desk) PullForward(it Item, due int64, why string) (Deed, error) {
 }
 
 // Cancel has an entry not be tried again: it becomes a dead letter when it is its
-// turn. A deadline is just gone.
+// turn. A deadline is just gone, until something happens to what it is for.
 func (d *Desk) Cancel(it Item, why string) (Deed, error) {
 	return d.ofEntry(schemas.EntryCancelled, schemas.RetriesCancel, it, schemas.RetryCommand{Reason: why})
 }

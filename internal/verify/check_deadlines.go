@@ -9,7 +9,8 @@ import (
 
 // checkDeadlines: an order that waits for others expires if they never answer. Its
 // deadline is on its way to the calendar, in it, or has come and is not handled
-// yet; it may be parked, or a person has taken it away.
+// yet; it may be parked, or a person has taken it away, and nothing has happened to
+// the order since.
 //
 // Whatever the calendar had handled before the tables were cut is in its table then,
 // and the rest is read from its topic, up to where the order log is read. So a
@@ -23,7 +24,7 @@ func checkDeadlines(w *world) Check {
 			return
 		}
 		c.Checked++
-		if !set[o.id] && !w.parked.keys["order"][o.id] && !w.dead.cancelled[o.id] {
+		if !set[o.id] && !w.parked.keys["order"][o.id] && !(o.noted && w.dead.cancelled[o.id]) {
 			c.fail(Violation{What: "it waits without a deadline", Orders: []string{o.id}, Detail: o.state + ": it never expires"})
 		}
 	})

@@ -22,6 +22,11 @@ func TestDeadlines(t *testing.T) {
 	gone := func(f *fixture) {
 		f.log[topics.RetryTable][partOf(id)] = append(f.log[topics.RetryTable][partOf(id)], entry{key: key})
 	}
+	var placed *entry
+	noted := func(f *fixture) { // the group remembers it
+		placed = f.last(topics.OrderTable, id)
+		f.write(topics.OrderTable, entry{key: id, body: placed.body})
+	}
 	parked := func(f *fixture) *schemas.Parked {
 		return &schemas.Parked{To: topics.OrderReplies, Group: "order", Cause: "deadline", Due: f.now.Add(time.Hour).UnixMilli(), Key: []byte(id)}
 	}
@@ -51,10 +56,18 @@ func TestDeadlines(t *testing.T) {
 		{"taken out by a person", func(f *fixture) {
 			gone(f)
 			f.bring(schemas.Audited{What: schemas.EntryCancelled, Group: "order", Key: id})
+			noted(f)
 		}, true},
+		{"taken out by a person, and the order went on", func(f *fixture) {
+			gone(f)
+			f.bring(schemas.Audited{What: schemas.EntryCancelled, Group: "order", Key: id})
+			noted(f)
+			f.write(topics.OrderTable, *placed)
+		}, false},
 		{"another's by a person", func(f *fixture) {
 			gone(f)
 			f.bring(schemas.Audited{What: schemas.EntryCancelled, Group: "credit", Key: id})
+			noted(f)
 		}, false},
 		{"it came", func(f *fixture) {
 			gone(f)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -46,6 +47,7 @@ type order struct {
 	version                int64
 	told                   int64 // entries of the timeline up to the last one that somebody may be told of
 	history                trail
+	noted                  bool    // as it was before, with another note of its group's
 	faults                 *faults // nil: none
 }
 
@@ -87,6 +89,7 @@ func (l *orderLog) add(r *kgo.Record) error {
 		return nil
 	}
 	l.apply(at(r), &l.row)
+	l.orders[key].noted = event.Header(r, event.Type) == ""
 	return nil
 }
 

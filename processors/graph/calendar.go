@@ -61,6 +61,16 @@ func (h *handler[S]) deadline(j *job[S]) (e entry, err error) {
 	return e, err
 }
 
+// takenAway tells whether the record is a deadline that a person has cancelled. It is
+// for the note alone: the next record after which the row waits sets another one.
+func (h *handler[S]) takenAway(j *job[S]) bool {
+	if j.past != nil || j.in.External || event.Header(j.rec, letter.HeaderCancel) == "" {
+		return false
+	}
+	h.keep(j)
+	return true
+}
+
 func (h *handler[S]) deadlineEntry(j *job[S], due int64, m flow.Message) (e entry, err error) {
 	m.ID, m.Correlation, m.Causation = flow.NewID("evt", m.At, j.m.ID, -3), j.m.Correlation, j.m.ID
 	l := letter.Letter{Group: h.p.Name, Cause: causeDeadline, Due: due, Key: []byte(m.Key), Own: event.Append(nil, h.from, "", m)}

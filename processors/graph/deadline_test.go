@@ -4,6 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors/order"
 	"github.com/orderlog/orderlog/schemas"
@@ -35,6 +38,11 @@ func TestDeadline(t *testing.T) {
 			s.pass(hour)
 		}, "approved: ", 1},
 		{"pulled forward", func(s *stage) { s.dispatch(s.due()[0]) }, silent, 0},
+		{"a person takes it away", func(s *stage) { s.cancelEntry(s.due()[0]); s.pass(10 * hour) }, "placed: ", 0},
+		{"and the order waits for something else", func(s *stage) { s.cancelEntry(s.due()[0]); s.grant("ord_1") }, "approved: ", 1},
+		{"and that does not come", func(s *stage) { s.cancelEntry(s.due()[0]); s.grant("ord_1"); s.pass(2 * hour) }, "expired: unanswered: invoicing", 0},
+		{"and a record comes that changes nothing", func(s *stage) { s.cancelEntry(s.due()[0]); s.place("ord_1") }, "placed: ", 1},
+		{"while others are parked", func(s *stage) { s.faulty["ord_1"] = 1; s.grant("ord_1"); s.cancelEntry(s.due()[2]) }, "placed: ", 2},
 		{"pulled forward under another key, and done in time", func(s *stage) {
 			k := s.due()[0]
 			s.calendar["0000000000001.x"] = s.calendar[k]
@@ -74,6 +82,21 @@ func TestDeadlineOfAnImportedOrder(t *testing.T) {
 	}
 	s.pass(time.Millisecond)
 	if o := s.order("ord_1"); o.State != schemas.Expired || o.ChangedAt != placed+time.Hour.Milliseconds() {
+		t.Errorf("%+v", o)
+	}
+}
+
+// What a person takes away is an entry of the calendar; a command that says so of
+// itself is obeyed like any.
+func TestCommandThatSaysItIsCancelled(t *testing.T) {
+	s := onStage(t, order.New(order.Config{}))
+	hold := s.handle
+	s.handle = func(c kgoka.Context, in topics.Topic) {
+		s.rec.Headers = append(s.rec.Headers, kgo.RecordHeader{Key: letter.HeaderCancel, Value: []byte("x")})
+		hold(c, in)
+	}
+	s.place("ord_1")
+	if o := s.order("ord_1"); o.State != schemas.Placed {
 		t.Errorf("%+v", o)
 	}
 }

@@ -122,7 +122,7 @@ func (h *handler[S]) run(c kgoka.Context, rec *kgo.Record, in topics.Topic, past
 func (h *handler[S]) live(j *job[S]) {
 	j.m = event.Parse(j.rec)
 	j.m.Topic = j.in.Name
-	if !h.recall(j) || j.back != nil && !h.turn(j) {
+	if !h.recall(j) || h.takenAway(j) || j.back != nil && !h.turn(j) {
 		return
 	}
 	if err := h.body(j); err != nil {

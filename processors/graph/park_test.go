@@ -214,15 +214,13 @@ func TestCancelledByAPerson(t *testing.T) {
 	s.receive("sku_1")
 	s.price("sku_1")
 	s.receive("sku_1")
-	second := s.due()[1]
-	s.calendar[second].Cancel = "a wrong price"
-	s.dispatch(second)
+	s.cancelEntry(s.due()[1])
 	s.buries()
 	s.parks("inventory-loop panic 0", "inventory-loop behind 1", "inventory-loop behind 2")
 	s.pass(time.Hour)
 	s.decides(receives+"sku_1", receives+"sku_1")
 	s.buries("inventory-commands 2 cancelled")
-	if l := s.dead()[0]; l.Error != "a wrong price" {
+	if l := s.dead()[0]; l.Error != "a mistake" {
 		t.Errorf("letter %+v", l)
 	}
 }

@@ -33,6 +33,7 @@ func whateverComes(t *testing.T, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	s := onStage(t, order.New(order.Config{}))
 	decided, overtook := map[string][]string{}, map[string]bool{} // IDs by key
+	untold := map[string]bool{}                                   // that they have expired: nobody tries that any more
 	chance := rng.IntN(4)
 	sent := 0
 	h := newHandler(order.New(order.Config{}), Env{Serde: s.serde, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return s.now }, BeforeDecide: func(m flow.Message) {
@@ -111,10 +112,11 @@ func whateverComes(t *testing.T, seed uint64) {
 			}
 		case 9: // cancelled by a person
 			if due := s.due(); len(due) > 0 && rng.IntN(3) == 0 {
-				if d := due[rng.IntN(len(due))]; s.calendar[d].Topic != "" {
-					s.calendar[d].Cancel = "a mistake"
-					dispatch(d)
-				}
+				d := due[rng.IntN(len(due))]
+				p := s.calendar[d]
+				p.Cancel = "a mistake"
+				untold[string(p.Key)] = untold[string(p.Key)] || p.Topic == ""
+				dispatch(d)
 			}
 		default:
 			end := s.now.Add(time.Duration(rng.Int64N(int64(2 * time.Hour))))
@@ -155,12 +157,11 @@ func whateverComes(t *testing.T, seed uint64) {
 			last = at
 		}
 	}
-	gaveUp := map[string]bool{} // to tell it that it has expired
 	for _, l := range s.dead() {
 		if l.Cause != "refused" {
 			m := event.Parse(l.Original())
 			if m.Type == schemas.OrdersOrderExpire {
-				gaveUp[m.Key] = true
+				untold[m.Key] = true
 				continue
 			}
 			times[m.ID]++
@@ -175,7 +176,7 @@ func whateverComes(t *testing.T, seed uint64) {
 		}
 	}
 	for _, k := range keys {
-		if o := s.order(k); !gaveUp[k] && (o.State == schemas.Placed || o.State == schemas.Approved) {
+		if o := s.order(k); !untold[k] && (o.State == schemas.Placed || o.State == schemas.Approved) {
 			t.Errorf("%s is still %s", k, o.State)
 		}
 	}

@@ -126,6 +126,13 @@ func (s *stage) dispatch(key string) {
 	s.back(s)
 }
 
+// cancelEntry is what a person does to an entry of the calendar.
+func (s *stage) cancelEntry(key string) {
+	s.t.Helper()
+	s.calendar[key].Cancel = "a mistake"
+	s.dispatch(key)
+}
+
 // redrive brings back a dead letter.
 func (s *stage) redrive(i int) {
 	s.t.Helper()
