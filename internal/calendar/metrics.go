@@ -168,9 +168,8 @@ func reach(p *kgoka.Processor) map[int32]int64 {
 
 // count also returns when the first entry will be due that is not yet, in Unix ms.
 func (c *Calendar) count(ctx context.Context, p *kgoka.Processor) (sums map[kind]sum, next int64, err error) {
-	const pauses = "pause." // behind all entries
 	stops := map[string]bool{}
-	err = p.Rows(pauses, "", func(key string, _ []byte) error {
+	err = p.Rows(retry.Pauses, "", func(key string, _ []byte) error {
 		stops[key] = true
 		return nil
 	})
@@ -180,7 +179,7 @@ func (c *Calendar) count(ctx context.Context, p *kgoka.Processor) (sums map[kind
 	sums, next = map[kind]sum{}, 1<<63-1
 	now := c.env.Now().UnixMilli()
 	var e schemas.Parked
-	err = p.Rows("", pauses, func(key string, row []byte) error {
+	err = p.Rows("", retry.Pauses, func(key string, row []byte) error {
 		if err := c.env.Serde.DecodeInto(ctx, topics.RetryTable, row, &e); err != nil {
 			return fmt.Errorf("row %q of %s: %w", key, topics.RetryTable, err)
 		}

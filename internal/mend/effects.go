@@ -16,14 +16,12 @@ import (
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/effect"
 	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/internal/ledger"
 	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/processors/notification"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
-
-// effects is the group whose rows are the ledger.
-const effects = "effects"
 
 // Effect is a row of the ledger. The row has no payload once it is sent: Payloads
 // reads it back.
@@ -142,7 +140,7 @@ func (d *Desk) entry(ctx context.Context, r *kgo.Record) (row schemas.LedgerEntr
 
 // told is ErrUntold if nobody ever ran the group.
 func (d *Desk) told(ctx context.Context) error {
-	name := d.name(effects)
+	name := d.name(ledger.Name)
 	at, err := client.Committed(ctx, d.adm, name)
 	if err != nil || len(at) > 0 {
 		return err
@@ -207,13 +205,13 @@ type About struct {
 
 // About looks for it.
 func (d *Desk) About(ctx context.Context, e Effect) (a About, err error) {
-	f := Filter{Group: effects, Key: e.EffectID}
+	f := Filter{Group: ledger.Name, Key: e.EffectID}
 	if a.Letters, err = d.Letters(ctx, f, true); err != nil {
 		return a, err
 	}
 	err = d.each(ctx, topics.Audit, func(r *kgo.Record) error {
 		deed, err := Audited(ctx, d.cfg.Serde, r)
-		if err == nil && deed.Group == effects && deed.Key == e.EffectID {
+		if err == nil && deed.Group == ledger.Name && deed.Key == e.EffectID {
 			a.Deeds = append(a.Deeds, deed)
 		}
 		return err
@@ -242,14 +240,14 @@ func (d *Desk) resend(e Effect, why string) (Deed, error) {
 		return Deed{}, err
 	}
 	r.Topic = d.name(topics.EffectsLoop)
-	return Deed{Records: []*kgo.Record{r}, Audit: schemas.Audited{What: "effects.resend", Why: why, Target: e.Target(), Group: effects, Key: e.EffectID}}, nil
+	return Deed{Records: []*kgo.Record{r}, Audit: schemas.Audited{What: "effects.resend", Why: why, Target: e.Target(), Group: ledger.Name, Key: e.EffectID}}, nil
 }
 
 // ResendAll has effects go out once more and returns how many; those that are on
 // their way, and those without a payload, are not to be among them. Of two who do
 // so at the same time the first ends with ErrTaken.
 func (d *Desk) ResendAll(ctx context.Context, es []Effect, why string) (n int, err error) {
-	if err := d.TakeOver(ctx, effects); err != nil {
+	if err := d.TakeOver(ctx, ledger.Name); err != nil {
 		return 0, err
 	}
 	return ActAll(ctx, d, es, func(e Effect) (Deed, error) { return d.resend(e, why) })

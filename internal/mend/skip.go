@@ -9,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderlog/orderlog/internal/calendar"
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/processors/graph"
@@ -130,7 +131,7 @@ type ways struct {
 
 func (d *Desk) ways(ctx context.Context, group, key string) (ways, error) {
 	w := ways{d, group, key, client.PartitionOf(key, d.partitions[topics.Retry]), map[string]int64{}}
-	for topic, reader := range map[string]string{topics.Retry: "retry", topics.Loop(group): group} {
+	for topic, reader := range map[string]string{topics.Retry: calendar.Name, topics.Loop(group): group} {
 		start, err := client.Starts(ctx, d.adm, d.name(topic))
 		if err != nil {
 			return w, err

@@ -45,10 +45,13 @@ func ParseKey(key string) (due int64, id string, ok bool) {
 	return due, key[digits+1:], err == nil
 }
 
+// Pauses is how the keys begin that PauseKey makes. They sort behind all that Key
+// makes.
+const Pauses = "pause."
+
 // PauseKey is the record key of the command, and of the row, by which all entries
-// of a group and a cause wait until further notice; "" stands for every one. It
-// sorts behind all that Key makes.
-func PauseKey(group, cause string) string { return "pause." + group + "." + cause }
+// of a group and a cause wait until further notice; "" stands for every one.
+func PauseKey(group, cause string) string { return Pauses + group + "." + cause }
 
 // Schedule is how long a record waits after its first failed attempt, after its
 // second, and so on. The zero value is Default.
