@@ -124,6 +124,14 @@ func TestPersonsAndGroupsChangeTheirMind(t *testing.T) {
 			time.Sleep(3 * step)
 			w.everywhere(schemas.RetriesResume, "order", "panic")
 		}, []at{{"ord_1", due + 10*step}, {"ord_2", due + 10*step}, {"ord_3", due + 10*step}}},
+		"group, and its deadlines": {func(w *world, es []entry) {
+			w.everywhere(schemas.RetriesPause, "order", "")
+			late := w.entry(es[0].part, w.now().Add(step))
+			late.parked.Topic, late.parked.Cause = "", "deadline"
+			w.park(late)
+			time.Sleep(due + 9*step)
+			w.everywhere(schemas.RetriesResume, "order", "")
+		}, []at{{"ord_4", due + 9*step}, {"ord_1", due + 9*step}, {"ord_2", due + 9*step}, {"ord_3", due + 9*step}}},
 		"two pauses, one lifted": {func(w *world, es []entry) {
 			w.everywhere(schemas.RetriesPause, "order", "panic")
 			w.everywhere(schemas.RetriesPause, "order", "")

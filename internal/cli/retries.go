@@ -293,7 +293,8 @@ func newPause(s *session, verb, short string, deed func(d *mend.Desk, group, cau
 		Args:  nothing(),
 		Long: short + `. Both commands mean the same by --group
 and --cause: a pause of a cause is lifted by naming that cause again. What waits
-behind a paused record waits with it.`,
+behind a paused record waits with it. A pause without --cause holds deadlines, too:
+no order expires until it is lifted.`,
 		Example: example("orderlog retries " + verb + " --group order --cause panic"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := cmp.Or(f.check(s, nil), sayWhich(cmd, f.all || !f.All())); err != nil {
