@@ -119,11 +119,10 @@ func (s *session) sendAgain(ctx context.Context, d *mend.Desk, es []mend.Effect,
 	if err != nil {
 		return err
 	}
-	began := s.env.Now()
 	out.Done, err = d.ResendAll(ctx, es, why)
 	switch {
 	case out.Done > 0 && err != nil || errors.Is(err, mend.ErrTaken):
-		return hinted(fmt.Errorf("%d of %s: %w", out.Done, effects(len(es)), err), "with --before %s it leaves out what has gone out since", rfc(began.UnixMilli()))
+		return hinted(fmt.Errorf("%d of %s: %w", out.Done, effects(len(es)), err), "with --before %s it leaves out what has gone out since", rfc(asTheyAre(es)))
 	case err != nil:
 		return err
 	}
@@ -144,6 +143,16 @@ func (s *session) sendAgain(ctx context.Context, d *mend.Desk, es []mend.Effect,
 		}
 	}
 	return err
+}
+
+// asTheyAre is the time (Unix ms) before which all of the effects became what they are,
+// and none that changes from now on will have. It is by the clock of those who write
+// the ledger: ours may be another.
+func asTheyAre(es []mend.Effect) (before int64) {
+	for _, e := range es {
+		before = max(before, e.ChangedAt+1)
+	}
+	return before
 }
 
 func (r *resent) text(w io.Writer, st style) error {

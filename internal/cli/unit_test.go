@@ -143,6 +143,20 @@ func TestRedrivenText(t *testing.T) {
 	}
 }
 
+// Who resends the rest is shown neither fewer effects than before nor those that went
+// out meanwhile, whatever the clock here says.
+func TestAsTheyAre(t *testing.T) {
+	es := make([]mend.Effect, 3)
+	for i, at := range []int64{1767225600000, 1767225600250, 1767225600100} {
+		es[i].ChangedAt = at
+	}
+	const resent = 1767225600251
+	before, err := parseWhen("--before", rfc(asTheyAre(es)), time.Time{})
+	if err != nil || before <= es[1].ChangedAt || before > resent {
+		t.Errorf("--before %d, %v", before, err)
+	}
+}
+
 func TestNextOf(t *testing.T) {
 	now := time.UnixMilli(1767225600000)
 	entry := func(wait time.Duration, topic string) mend.Item {
