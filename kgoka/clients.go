@@ -106,7 +106,7 @@ func (c *clients) connect(ctx context.Context) (err error) {
 	if err := c.alone(ctx); err != nil {
 		return err
 	}
-	implicit, err := implicitOffsets(ctx, p.adm)
+	implicit, err := ImplicitOffsets(ctx, p.adm)
 	if err != nil {
 		return err
 	}
