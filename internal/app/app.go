@@ -21,6 +21,7 @@ import (
 	"github.com/orderlog/orderlog/internal/devbroker"
 	"github.com/orderlog/orderlog/internal/effect"
 	"github.com/orderlog/orderlog/internal/folder"
+	"github.com/orderlog/orderlog/internal/lag"
 	"github.com/orderlog/orderlog/internal/ledger"
 	"github.com/orderlog/orderlog/internal/mend"
 	"github.com/orderlog/orderlog/internal/probe"
@@ -296,18 +297,21 @@ func (a *App) run(ctx context.Context) error {
 	return nil
 }
 
-// calendar counts what failed, too, where somebody may ask.
+// calendar counts what failed, too, and how long groups may stay down, where somebody
+// may ask.
 func (a *App) calendar(env graph.Env) error {
 	c := calendar.New(env)
 	run := c.Run
 	if a.cfg.HTTP != "" {
 		dead := mend.NewFigures(mend.Config{Opts: a.client, Serde: a.serde, Namespace: a.cfg.Namespace}, a.cfg.Log)
-		a.tells(calendar.Name, c, dead)
+		safe := lag.NewFigures(a.client, lag.Pipeline(a.cfg.Namespace), a.cfg.Log)
+		a.tells(calendar.Name, c, dead, safe)
 		run = func(ctx context.Context, p *kgoka.Processor) error {
 			counting, end := context.WithCancel(ctx)
 			var beside sync.WaitGroup
 			beside.Go(func() { c.Count(counting, p) })
 			beside.Go(func() { dead.Follow(counting) })
+			beside.Go(func() { safe.Follow(counting) })
 			defer beside.Wait()
 			defer end()
 			return c.Run(ctx, p)
