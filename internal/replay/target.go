@@ -25,6 +25,7 @@ const (
 	ToDatetime Kind = "to-datetime"
 	ByDuration Kind = "by-duration"
 	FromFile   Kind = "from-file"
+	ToBefore   Kind = "to-before" // File: where a group was, -1 for nowhere, which is the start of the log
 )
 
 // Target is where a group shall go on. It means what kafka-consumer-groups
@@ -93,10 +94,17 @@ func (t Target) Of(group string, x Extent) (offset int64, note string, ok bool, 
 			return x.End, "no record of that time or later: the end", true, nil
 		}
 		return x.AtTime, "", true, nil
-	case FromFile:
+	case FromFile, ToBefore:
 		for _, l := range t.File {
 			if l.Topic == x.Topic && l.Partition == x.Partition && (l.Group == "" || l.Group == group) {
-				offset, note = x.clamp(l.Offset)
+				switch {
+				case t.Kind == FromFile:
+					offset, note = x.clamp(l.Offset)
+				case l.Offset < 0:
+					offset, note = x.Start, "nothing was committed: the start"
+				default:
+					offset = l.Offset
+				}
 				return offset, note, true, nil
 			}
 		}
