@@ -28,6 +28,8 @@ type Config struct {
 	Who       string // on the audit
 	Now       func() time.Time
 
+	Session time.Duration // for which the seat of a replay that died is kept; 0: 10 s
+
 	// Step is a test's hook, called before each step of a run. An error from it
 	// abandons the run as a kill would: nothing is cleaned up.
 	Step func(Step) error
@@ -46,6 +48,9 @@ const clientID = "orderlog-replay"
 func New(cfg Config) (*Replayer, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Session == 0 {
+		cfg.Session = 10 * time.Second // brokers have a least
 	}
 	if cfg.Step == nil {
 		cfg.Step = func(Step) error { return nil }

@@ -78,6 +78,8 @@ var (
 // errAbandoned is a run that ends as if it had been killed.
 type errAbandoned struct{ error }
 
+func (e errAbandoned) Unwrap() error { return e.error }
+
 // Run does what the plan of spec says, in one transaction for each group.
 func (r *Replayer) Run(ctx context.Context, spec Spec, how How) (*Result, error) {
 	return r.run(ctx, spec, how, deed{what: didRun})
@@ -293,7 +295,7 @@ func (r *Replayer) one(ctx context.Context, spec Spec, id string, agreed *Group,
 	}
 	began := time.Now()
 	how.Tell("holding " + agreed.Name)
-	s, err := sit(ctx, r.cfg.Opts, agreed)
+	s, err := sit(ctx, r.cfg.Opts, r.cfg.Session, agreed)
 	if err != nil {
 		return nil, err
 	}

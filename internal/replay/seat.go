@@ -11,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/orderlog/orderlog/kgoka"
 )
 
 // A broker takes offsets that come in a transaction from anybody who does not say
@@ -18,15 +20,14 @@ import (
 // say. So a replay is a member, the only one. Then nobody else works on the group,
 // its offsets stay where they are, and the broker refuses this one's if they do not.
 
-// sessionTimeout is how long the seat of a replay that died is kept.
-const sessionTimeout = 10 * time.Second
-
 // seat is the only membership in a group.
 type seat struct {
 	cl         *kgo.Client
 	group      string
+	protocol   string
 	member     string
 	generation int32
+	session    time.Duration      // for which it is kept without heartbeats
 	end        context.CancelFunc // of the heartbeats
 	beating    sync.WaitGroup
 }
@@ -36,12 +37,12 @@ var ErrNotEmpty = errors.New("the group is not empty")
 
 // sit takes the seat in a group that nobody is in, and gives it back at once if
 // somebody came at the same time.
-func sit(ctx context.Context, opts []kgo.Opt, g *Group) (*seat, error) {
+func sit(ctx context.Context, opts []kgo.Opt, session time.Duration, g *Group) (*seat, error) {
 	cl, err := kgo.NewClient(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("kafka client: %w", err)
 	}
-	s := &seat{cl: cl, group: g.full}
+	s := &seat{cl: cl, group: g.full, session: session}
 	others, err := s.join(ctx, g)
 	if err == nil && others != nil {
 		err = fmt.Errorf("group %q: %w: %s came meanwhile", g.full, ErrNotEmpty, strings.Join(others, ", "))
@@ -65,9 +66,10 @@ func (s *seat) join(ctx context.Context, g *Group) (others []string, err error) 
 	}
 	req := kmsg.NewPtrJoinGroupRequest()
 	req.Group, req.ProtocolType = s.group, "consumer"
-	req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = int32(sessionTimeout.Milliseconds()), int32(sessionTimeout.Milliseconds())
+	req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = int32(s.session.Milliseconds()), int32(s.session.Milliseconds())
 	p := kmsg.NewJoinGroupRequestProtocol()
-	p.Name, p.Metadata = "range", sub.AppendTo(nil)
+	s.protocol = kgoka.Protocol(sub.Topics)
+	p.Name, p.Metadata = s.protocol, sub.AppendTo(nil)
 	req.Protocols = append(req.Protocols, p)
 	var resp *kmsg.JoinGroupResponse
 	for range 2 { // the first answer gives the member its ID
@@ -101,7 +103,7 @@ func (s *seat) sync(ctx context.Context) error {
 	none := kmsg.NewConsumerMemberAssignment()
 	req := kmsg.NewPtrSyncGroupRequest()
 	req.Group, req.Generation, req.MemberID = s.group, s.generation, s.member
-	req.ProtocolType, req.Protocol = kmsg.StringPtr("consumer"), kmsg.StringPtr("range")
+	req.ProtocolType, req.Protocol = kmsg.StringPtr("consumer"), &s.protocol
 	a := kmsg.NewSyncGroupRequestGroupAssignment()
 	a.MemberID, a.MemberAssignment = s.member, none.AppendTo(nil)
 	req.GroupAssignment = append(req.GroupAssignment, a)
@@ -121,7 +123,7 @@ func (s *seat) beat(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(sessionTimeout / 10):
+		case <-time.After(s.session / 10):
 		}
 		req := kmsg.NewPtrHeartbeatRequest()
 		req.Group, req.Generation, req.MemberID = s.group, s.generation, s.member
@@ -135,7 +137,7 @@ func (s *seat) leave() {
 	if s.member == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), sessionTimeout/2)
+	ctx, cancel := context.WithTimeout(context.Background(), s.session/2)
 	defer cancel()
 	req := kmsg.NewPtrLeaveGroupRequest()
 	req.Group, req.MemberID = s.group, s.member
