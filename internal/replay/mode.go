@@ -27,6 +27,14 @@ func modes() []mode {
 	return []mode{{Name: Redeliver, check: redeliver}}
 }
 
+// Modes lists the names of modes.
+func Modes() (names []string) {
+	for _, m := range modes() {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
 func modeOf(name string) (mode, error) {
 	if name == "" {
 		name = Redeliver
