@@ -61,7 +61,7 @@ func historyText(w io.Writer, st style, versions []why.Version) error {
 		}
 		what := v.Type
 		if i > 0 && v.Version == versions[i-1].Version {
-			what = "the same again: what waits for it has changed"
+			what = "the same again: only what is remembered beside it has changed"
 		}
 		cause := "unknown"
 		if v.Cause != nil {

@@ -22,7 +22,7 @@ type Version struct {
 	Place
 	Time    int64                   `json:"time_ms"` // of the record
 	ID      string                  `json:"id"`      // ce_id
-	Type    string                  `json:"type"`    // ce_type; "" where what waits for the order has changed, and the order has not
+	Type    string                  `json:"type"`    // ce_type; "" where only what is remembered beside the order has changed
 	Version int64                   `json:"version"`
 	State   string                  `json:"state"`
 	At      int64                   `json:"changed_at"`      // event time
