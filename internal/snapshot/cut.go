@@ -214,7 +214,7 @@ func (c *cut) shows(p *part, r *kgo.Record) bool {
 	if r.Offset < p.first {
 		return true
 	}
-	if us := c.units[strings.TrimSuffix(p.topic, "-table")]; us != nil && strings.HasSuffix(p.topic, "-table") {
+	if us := c.units[strings.TrimSuffix(p.topic, "-table")]; us != nil && isTable(p.topic) {
 		return p.txns[p.at(r.Offset)-p.at(p.first)] < us[p.num].n
 	}
 	o, err := kgoka.ParseOrigin(header(r, kgoka.OriginHeader))
@@ -238,8 +238,11 @@ func (c *cut) shows(p *part, r *kgo.Record) bool {
 
 // handled says whether a unit has applied the input at an offset.
 func (c *cut) handled(u *unit, p *part, offset int64) bool {
-	if offset < c.committed[u.name][p.topic][p.num] {
+	switch {
+	case offset < c.committed[u.name][p.topic][p.num]:
 		return true
+	case offset >= p.end:
+		return false // of after the look
 	}
 	i := p.at(offset)
 	return i == len(p.recs) || p.recs[i].Offset != offset || u.has(string(p.recs[i].Key), originOf(p, p.recs[i]))

@@ -131,9 +131,32 @@ func (l *looker) first(ctx context.Context) error {
 	return l.decided(ctx, func(p *part, o int64) { p.first = max(o, p.start) })
 }
 
+// last lists the second ends: those of tables before those of what they are made from,
+// so that whatever a row has applied is in the look.
 func (l *looker) last(ctx context.Context) error {
-	return l.decided(ctx, func(p *part, o int64) { p.end = max(o, p.start) })
+	if err := l.decided(ctx, func(p *part, o int64) { p.end = max(o, p.start) }); err != nil {
+		return err
+	}
+	for _, stage := range []func(topics.Topic) bool{
+		func(t topics.Topic) bool { return t.Name == topics.OrderTable || !isTable(t.Name) },
+		func(t topics.Topic) bool { return !isTable(t.Name) },
+	} {
+		if l.cfg.between != nil {
+			l.cfg.between()
+		}
+		err := l.list(ctx, l.adm.ListCommittedOffsets, func(p *part, o int64) {
+			if stage(l.cut.topics[p.topic].entry) {
+				p.end = max(o, p.start)
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
+
+func isTable(topic string) bool { return strings.HasSuffix(topic, "-table") }
 
 type lister func(context.Context, ...string) (kadm.ListedOffsets, error)
 

@@ -31,6 +31,8 @@ type Config struct {
 	Version   string           // of the program that writes
 	Now       func() time.Time // nil: time.Now
 	Tell      func(string)     // what is being done; nil: nobody
+
+	between func() // a test's hook, called between looks at second ends
 }
 
 func (c Config) withDefaults() Config {
