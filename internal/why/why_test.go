@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/app"
@@ -341,6 +342,40 @@ func (s shop) timeline(o *schemas.Order, all []*why.Record) {
 	}
 	if last := history[len(history)-1]; !slices.Equal(entries, o.Timeline) || last.Version != o.Version || last.State != o.State {
 		s.t.Errorf("%s: history ends with version %d, %s, and has %d of %d entries", o.OrderID, last.Version, last.State, len(entries), len(o.Timeline))
+	}
+}
+
+// What retention has taken is said where it is named, and listed.
+func TestGone(t *testing.T) {
+	s := open(t, nil)
+	s.order("ord_1")
+	cl, err := kgo.NewClient(s.ClientOpts()...)
+	must(t, err)
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
+	ends, err := adm.ListEndOffsets(t.Context(), topics.OrderCommands, topics.InventoryTasks)
+	must(t, err)
+	_, err = adm.DeleteRecords(t.Context(), ends.Offsets())
+	must(t, err)
+
+	c, all := s.chain("ord_1")
+	gone := map[string]string{}
+	for _, r := range all {
+		if r.Gone != "" {
+			gone[r.Topic] += r.Gone
+			if r.Depth != 0 || len(r.Caused) == 0 {
+				t.Errorf("%s at depth %d, with %d below it", r.Place, r.Depth, len(r.Caused))
+			}
+		}
+	}
+	for _, topic := range []string{topics.OrderCommands, topics.InventoryTasks} {
+		if !strings.HasPrefix(gone[topic], "no longer on the log, which begins at ") {
+			t.Errorf("on %s is gone: %q", topic, gone[topic])
+		}
+	}
+	want := []string{"the command that placed it, which stood on order-commands", "the task to reserve line 1, which stood on inventory-tasks"}
+	if len(gone) != 2 || !slices.Equal(c.Missing, want) {
+		t.Errorf("gone %v, missing %q, want %q", gone, c.Missing, want)
 	}
 }
 
