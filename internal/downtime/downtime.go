@@ -56,6 +56,7 @@ type Place struct {
 	Behind time.Duration // age of the first record that it has not read; 0: it has read all
 	Lost   bool          // the log begins behind where it stands
 	Down   bool          // it has no members
+	New    bool          // it has committed nothing, which nobody can forget
 
 	// Of a topic that is kept by size.
 	Unread float64 // bytes behind where it stands
@@ -92,7 +93,9 @@ func (k Keep) Limits(p Place) []Limit {
 	if k.Compact {
 		add(History, compactionLag, k.Lag, less(k.Lag, p.Behind))
 	}
-	add(Offsets, offsetsRetention, k.Offsets, k.offsets(p))
+	if !p.New {
+		add(Offsets, offsetsRetention, k.Offsets, k.offsets(p))
+	}
 	slices.SortStableFunc(ls, func(a, b Limit) int {
 		return cmp.Or(cmp.Compare(a.Left, b.Left), cmp.Compare(b.Loses.badness(), a.Loses.badness()))
 	})

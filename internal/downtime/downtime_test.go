@@ -38,6 +38,7 @@ func TestLimits(t *testing.T) {
 		{"kept for good", with(orders, func(k *Keep) { k.Age, k.Offsets = Forever, Forever }), Place{Behind: 900 * day, Down: true}, ""},
 		{"kept for good, and deleted by hand", with(orders, func(k *Keep) { k.Age, k.Offsets = Forever, Forever }), Place{Lost: true}, "records retention.ms 0s/forever"},
 		{"records for good, offsets not", with(orders, func(k *Keep) { k.Age = Forever }), Place{Behind: day, Down: true}, "offsets offsets.retention.minutes 144h0m0s/168h0m0s"},
+		{"never ran", orders, Place{Behind: 2 * day, Down: true, New: true}, "records retention.ms 120h0m0s/168h0m0s"},
 		{"offsets go first", with(orders, func(k *Keep) { k.Offsets = day }), Place{}, "offsets offsets.retention.minutes 24h0m0s/24h0m0s, records retention.ms 168h0m0s/168h0m0s"},
 		{"compacted", history, Place{}, "history min.compaction.lag.ms 168h0m0s/168h0m0s"},
 		{"compacted, behind", history, Place{Behind: day}, "history min.compaction.lag.ms 144h0m0s/168h0m0s"},

@@ -211,7 +211,8 @@ func (r Reader) safe(ctx context.Context, lags []Partition) error {
 		l := &lags[i]
 		flow := flows[l.Topic][l.Partition]
 		limits := keeps[l.Topic].Limits(downtime.Place{Behind: time.Duration(l.Behind * float64(time.Second)), Lost: l.Committed >= 0 && l.Committed < l.Start,
-			Down: l.State == "Empty" || l.State == "Dead", Unread: float64(l.Lag) * flow.Each, Rate: flow.Rate})
+			Down: l.State == "Empty" || l.State == "Dead", New: l.Committed < 0,
+			Unread: float64(l.Lag) * flow.Each, Rate: flow.Rate})
 		if len(limits) > 0 {
 			l.Safe = &Safe{limits[0].Left.Seconds(), limits[0].Whole.Seconds(), limits[0].Loses, limits[0].Setting}
 		}
