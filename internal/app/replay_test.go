@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -31,7 +32,7 @@ var byHand = replay.How{Stop: true, Wait: 20 * time.Second, Why: "a test"}
 // redelivered are the groups that can be.
 func redelivered() (groups []string) {
 	for _, u := range replay.Units() {
-		if u.Origins && u.Name != "notification" && u.Name != "effects" { // these run with effects only
+		if u.Origins {
 			groups = append(groups, u.Name)
 		}
 	}
@@ -46,11 +47,15 @@ func (w *world) committed(group string) kadm.OffsetResponses {
 }
 
 // Every group goes to the start of its logs, one after the other and all at once, while
-// orders come. Nothing changes but positions.
+// orders come. Nothing changes but positions, and nobody is told anything twice.
 func TestRedeliverEverything(t *testing.T) {
-	w := start(t, config(t))
+	hook := newReceiver(t)
+	cfg := config(t)
+	cfg.Dir, cfg.Effects = t.TempDir(), hook.effects()
+	w := start(t, cfg)
 	mixed(w, 60)
-	before, counts := w.content(), w.counts()
+	w.ledger()
+	before, counts, told := w.content(), w.counts(), hook.counts()
 	r := w.replayer(nil)
 	toStart := replay.Target{Kind: replay.ToEarliest}
 	for _, g := range redelivered() {
@@ -60,8 +65,12 @@ func TestRedeliverEverything(t *testing.T) {
 			t.Errorf("%s: %+v", g, res)
 		}
 	}
+	w.ledger()
 	w.quiet()
 	w.same(before)
+	if !maps.Equal(hook.counts(), told) {
+		t.Error("somebody was told again")
+	}
 	for topic, n := range w.counts() {
 		if n != counts[topic] && topic != topics.Audit && topic != topics.Control {
 			t.Errorf("%s has %d records and had %d: something was done again", topic, n, counts[topic])
@@ -89,7 +98,13 @@ func TestRedeliverEverything(t *testing.T) {
 	}
 	must(t, <-sent)
 	w.settled(100)
+	w.ledger()
 	w.quiet()
+	for id, n := range hook.counts() {
+		if n != 1 {
+			t.Errorf("%s was told %d times", id, n)
+		}
+	}
 	after := w.content()
 	for topic, rows := range before {
 		if topic != topics.OrderTable && topic != topics.VoucherTable { // what is keyed by orders: the old ones are as they were
