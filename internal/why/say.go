@@ -75,7 +75,7 @@ func (p *past) says(r *Record) string {
 	case l.Cancel != "":
 		return join("it shall not be tried again: "+l.Cancel, said)
 	case l.Due != 0 && l.Topic != "":
-		return join(fmt.Sprintf("back out of the calendar after %d attempts", len(l.Attempts)), said)
+		return join(fmt.Sprintf("back out of the calendar, attempts %d", len(l.Attempts)), said)
 	}
 	return said
 }
