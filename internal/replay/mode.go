@@ -24,7 +24,7 @@ type mode struct {
 }
 
 func modes() []mode {
-	return []mode{{Name: Redeliver, check: redeliver}}
+	return []mode{{Name: Redeliver, check: redeliver}, {Name: Rebuild, check: rebuild, rows: rebuildRows}}
 }
 
 // Modes lists the names of modes.

@@ -141,8 +141,10 @@ func (t *tx) move(ctx context.Context, s *seat, g *Group) error {
 	req.TransactionalID, req.Group, req.ProducerID, req.ProducerEpoch = t.id, g.full, id, epoch
 	req.MemberID, req.Generation = s.member, s.generation
 	byTopic := map[string][]*Part{}
-	for _, p := range g.changed() {
-		byTopic[p.Topic] = append(byTopic[p.Topic], p)
+	for _, p := range g.Parts { // those that stay, too: the broker's look at the seat is for the rows as well
+		if p.Target >= 0 {
+			byTopic[p.Topic] = append(byTopic[p.Topic], p)
+		}
 	}
 	for _, topic := range sorted(byTopic) {
 		rt := kmsg.NewTxnOffsetCommitRequestTopic()

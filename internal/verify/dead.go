@@ -29,6 +29,7 @@ type deadLetters struct {
 type deadLetter struct {
 	coordinates
 	cause string
+	value []byte // see keptValue
 }
 
 // again is what a person has brought back: handled, unless it is parked.
@@ -51,8 +52,11 @@ func (d *deadLetters) add(r *kgo.Record) error {
 	l := letter.Parse(r)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.letters[letter.Target(topics.DeadLetter, r.Partition, r.Offset, r.Timestamp.UnixMilli())] = deadLetter{
-		coordinates{l.Topic, l.Partition, l.Offset}, l.Topic + ": " + cmp.Or(l.Cause, "unknown cause")}
+	kept := deadLetter{coordinates{l.Topic, l.Partition, l.Offset}, l.Topic + ": " + cmp.Or(l.Cause, "unknown cause"), nil}
+	if keptValue(l.Topic) {
+		kept.value = l.Value
+	}
+	d.letters[letter.Target(topics.DeadLetter, r.Partition, r.Offset, r.Timestamp.UnixMilli())] = kept
 	return nil
 }
 

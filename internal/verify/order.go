@@ -45,6 +45,7 @@ type order struct {
 	refusals               int64
 	version                int64
 	told                   int64 // entries of the timeline up to the last one that somebody may be told of
+	heard                  int64 // the same, as of the last version that teller has handled
 	history                trail
 	faults                 *faults // nil: none
 }
@@ -144,6 +145,9 @@ func (l *orderLog) keep(o *order, at pos, row *schemas.Order) {
 		o.reasons = append(o.reasons, l.names.of(code))
 	}
 	o.body, o.refusals, o.version, o.told = row.BodyHash, row.Refusals, row.Version, lastTellable(row.Timeline)
+	if c := l.w.cut; c != nil && c.told != nil && at.offset < c.told[at.partition] {
+		o.heard = o.told
+	}
 }
 
 func (l *orderLog) keepInvoice(to *schemas.InvoiceAsk, from schemas.InvoiceAsk) {
