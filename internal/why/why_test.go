@@ -35,6 +35,11 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// namespace keeps names on the cluster and in the catalogue apart.
+const namespace = "shop"
+
+func on(topic string) string { return topics.Prefixed(namespace, topic) }
+
 // shop is running processors, with what has become of a workload.
 type shop struct {
 	*app.App
@@ -46,15 +51,15 @@ type shop struct {
 func open(t *testing.T, bug func(flow.Message)) shop {
 	t.Helper()
 	mails := effect.Default()
-	a, err := app.New(app.Config{Partitions: 3, Dir: t.TempDir(), Effects: &mails, BeforeDecide: bug, Rules: processors.Config{OpeningLimit: 100_000},
+	a, err := app.New(app.Config{Partitions: 3, Namespace: namespace, Dir: t.TempDir(), Effects: &mails, BeforeDecide: bug, Rules: processors.Config{OpeningLimit: 100_000},
 		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	must(t, err)
 	must(t, a.Start(t.Context()))
 	t.Cleanup(func() { must(t, a.Stop()) })
-	c, err := client.New(client.Config{Opts: a.ClientOpts(), Serde: a.Serde()})
+	c, err := client.New(client.Config{Opts: a.ClientOpts(), Serde: a.Serde(), Namespace: namespace})
 	must(t, err)
 	t.Cleanup(c.Close)
-	r, err := why.New(t.Context(), why.Config{Opts: a.ClientOpts(), Serde: a.Serde()})
+	r, err := why.New(t.Context(), why.Config{Opts: a.ClientOpts(), Serde: a.Serde(), Namespace: namespace})
 	must(t, err)
 	t.Cleanup(r.Close)
 	return shop{a, c, r, t}
@@ -80,7 +85,7 @@ func (s shop) sell(cfg workload.Config) {
 
 func (s shop) send(b *client.Batch, item workload.Item) {
 	s.t.Helper()
-	r := &kgo.Record{Topic: item.Topic, Key: []byte(item.Key), Value: item.Raw}
+	r := &kgo.Record{Topic: on(item.Topic), Key: []byte(item.Key), Value: item.Raw}
 	if item.Body != nil {
 		var err error
 		r, err = s.Record(item.Message)
@@ -135,7 +140,7 @@ func (s shop) logs() map[string]map[why.Place]bool {
 		if topic.Compact && !slices.Contains([]string{topics.OrderTable, topics.Invoices, topics.Vouchers, topics.EffectsTable}, topic.Name) {
 			continue // rows of others, which know no order, and the calendar's
 		}
-		must(s.t, content.EachRecord(s.t.Context(), s.ClientOpts(), topic.Name, func(r *kgo.Record) error {
+		must(s.t, content.EachRecord(s.t.Context(), s.ClientOpts(), on(topic.Name), func(r *kgo.Record) error {
 			order := cmp.Or(event.Header(r, event.Correlation), string(r.Key))
 			if of[order] == nil {
 				of[order] = map[why.Place]bool{}
@@ -188,7 +193,7 @@ func TestChains(t *testing.T) {
 	}
 
 	_, all := s.chain(parked)
-	i := slices.IndexFunc(all, func(r *why.Record) bool { return r.Topic == topics.Retry && strings.Contains(r.Says, "panic") })
+	i := slices.IndexFunc(all, func(r *why.Record) bool { return r.Topic == on(topics.Retry) && strings.Contains(r.Says, "panic") })
 	if i < 0 || !strings.HasPrefix(all[i].Open, "it is in the calendar, due ") || !strings.Contains(all[i].Says, "a bug in the rule") || all[i].Depth != 1 ||
 		all[i-1].Type != schemas.OrdersOrderDeliver && all[i-2].Type != schemas.OrdersOrderDeliver {
 		t.Errorf("what is parked is not shown below its command: %d", i)
@@ -222,12 +227,12 @@ func (s shop) complete(o *schemas.Order, all []*why.Record, want map[why.Place]b
 		if got[r.Place] = true; r.Gone != "" || r.Says == "" {
 			s.t.Errorf("%s: %s says %q, gone %q", o.OrderID, r.Place, r.Says, r.Gone)
 		}
-		if from := r.Topic == topics.OrderCommands; from != (r.Cause == nil) || (r.Depth == 0) != from {
+		if from := r.Topic == on(topics.OrderCommands); from != (r.Cause == nil) || (r.Depth == 0) != from {
 			s.t.Errorf("%s: %s at depth %d has the cause %v", o.OrderID, r.Place, r.Depth, r.Cause)
 		}
 	}
 	for p := range want {
-		if !got[p] && p.Topic != topics.Retry { // of which deletions belong to nobody
+		if !got[p] {
 			s.t.Errorf("%s: %s is not in its chain", o.OrderID, p)
 		}
 	}
@@ -289,21 +294,21 @@ func (s shop) asks(o *schemas.Order, all []*why.Record, seen map[string]int) {
 	got := map[string]int{}
 	for _, r := range all {
 		switch r.Topic {
-		case topics.OrderTable, topics.OrderCommands, topics.Retry, topics.OrderLoop:
-		case topics.DeadLetter:
+		case on(topics.OrderTable), on(topics.OrderCommands), on(topics.Retry), on(topics.OrderLoop):
+		case on(topics.DeadLetter):
 			seen["dead"]++
 			if r.Open != "nobody has dealt with it" {
 				s.t.Errorf("%s: dead letter %s: %q", o.OrderID, r.Place, r.Open)
 			}
-		case topics.EffectsTable:
-			if seen["sent or to be sent"]++; r.Cause.Topic != topics.Effects {
+		case on(topics.EffectsTable):
+			if seen["sent or to be sent"]++; r.Cause.Topic != on(topics.Effects) {
 				s.t.Errorf("%s: %s is not below its effect, but %s", o.OrderID, r.Place, r.Cause)
 			}
 		default:
 			got[r.Type]++
 		}
 		for _, below := range r.Caused {
-			if below.Topic == topics.OrderReplies && r.Topic != topics.OrderTable && !strings.HasSuffix(r.Topic, "-tasks") {
+			if below.Topic == on(topics.OrderReplies) && r.Topic != on(topics.OrderTable) && !strings.HasSuffix(r.Topic, "-tasks") {
 				s.t.Errorf("%s: the answer %s is below %s", o.OrderID, below.Place, r.Place)
 			}
 		}
@@ -316,7 +321,7 @@ func (s shop) asks(o *schemas.Order, all []*why.Record, seen map[string]int) {
 // timeline wants the versions to say what the order's timeline says, in its order.
 func (s shop) timeline(o *schemas.Order, all []*why.Record) {
 	s.t.Helper()
-	versions := slices.DeleteFunc(slices.Clone(all), func(r *why.Record) bool { return r.Topic != topics.OrderTable })
+	versions := slices.DeleteFunc(slices.Clone(all), func(r *why.Record) bool { return r.Topic != on(topics.OrderTable) })
 	slices.SortFunc(versions, func(a, b *why.Record) int { return cmp.Compare(a.Offset, b.Offset) })
 	var said, want []string
 	for _, v := range versions {
@@ -353,7 +358,7 @@ func TestGone(t *testing.T) {
 	must(t, err)
 	defer cl.Close()
 	adm := kadm.NewClient(cl)
-	ends, err := adm.ListEndOffsets(t.Context(), topics.OrderCommands, topics.InventoryTasks)
+	ends, err := adm.ListEndOffsets(t.Context(), on(topics.OrderCommands), on(topics.InventoryTasks))
 	must(t, err)
 	_, err = adm.DeleteRecords(t.Context(), ends.Offsets())
 	must(t, err)
@@ -368,12 +373,12 @@ func TestGone(t *testing.T) {
 			}
 		}
 	}
-	for _, topic := range []string{topics.OrderCommands, topics.InventoryTasks} {
+	for _, topic := range []string{on(topics.OrderCommands), on(topics.InventoryTasks)} {
 		if !strings.HasPrefix(gone[topic], "no longer on the log, which begins at ") {
 			t.Errorf("on %s is gone: %q", topic, gone[topic])
 		}
 	}
-	want := []string{"the command that placed it, which stood on order-commands", "the task to reserve line 1, which stood on inventory-tasks"}
+	want := []string{"the command that placed it, which stood on shop.order-commands", "the task to reserve line 1, which stood on shop.inventory-tasks"}
 	if len(gone) != 2 || !slices.Equal(c.Missing, want) {
 		t.Errorf("gone %v, missing %q, want %q", gone, c.Missing, want)
 	}
