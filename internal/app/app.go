@@ -441,12 +441,14 @@ func (a *App) fail(err error) {
 func (a *App) waitReady(ctx context.Context) error {
 	ctx, done := a.Guard(ctx)
 	defer done()
-	for _, name := range slices.Sorted(maps.Keys(a.runs)) {
-		p, err := a.processor(name)
-		if err == nil && !a.pauses.is(name) {
-			err = p.WaitReady(ctx)
+	a.mu.Lock()
+	procs := maps.Clone(a.procs)
+	a.mu.Unlock()
+	for name, p := range procs {
+		if a.pauses.is(name) {
+			continue
 		}
-		if err != nil && !a.pauses.is(name) {
+		if err := p.WaitReady(ctx); err != nil && a.current(name, p) {
 			return fmt.Errorf("processor %s is not ready: %w", name, cmp.Or(context.Cause(ctx), err))
 		}
 	}

@@ -147,6 +147,13 @@ func (a *App) supervise(ctx context.Context, name string) error {
 	return nil
 }
 
+// current says whether p is still to run: it is not if its group was paused.
+func (a *App) current(name string, p *kgoka.Processor) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.procs[name] == p && !a.pauses.is(name)
+}
+
 // processor is the one that is to run next.
 func (a *App) processor(name string) (*kgoka.Processor, error) {
 	a.mu.Lock()

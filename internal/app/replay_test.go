@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/app"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/internal/replay"
+	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -280,3 +283,63 @@ func TestReplayOfAGroupThatRuns(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// Who interrupts a run, or waits in vain for a group to be empty, leaves no group paused.
+func TestReplayThatIsStopped(t *testing.T) {
+	w := start(t, config(t))
+	w.send(price("sku_pen", 150), receive("sku_pen", 100))
+	w.send(place("ord_1", "cus_a", schemas.PlaceLine{SKU: "sku_pen", Quantity: 1}))
+	w.states(map[string]int{"invoiced": 1})
+	spec := replay.Spec{Groups: []string{"order", "credit"}, Target: replay.Target{Kind: replay.ToEarliest}}
+	for _, at := range []replay.Step{replay.Paused, replay.Emptied, replay.Seated, replay.Begun} {
+		w.caughtUp()
+		before := w.committed("order")
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := w.replayer(func(s replay.Step) error {
+			if s == at {
+				cancel()
+			}
+			return nil
+		}).Run(ctx, spec, byHand)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", at, err)
+		}
+		for _, g := range spec.Groups {
+			if s := w.status(g); s.Paused != nil || s.Open || s.Last != nil {
+				t.Errorf("%s: %+v", at, s)
+			}
+		}
+		after := w.committed("order")
+		before.Each(func(o kadm.OffsetResponse) {
+			if got, _ := after.Lookup(o.Topic, o.Partition); got.At < o.At {
+				t.Errorf("%s: %s/%d is at %d, and was at %d", at, o.Topic, o.Partition, got.At, o.At)
+			}
+		})
+	}
+	stranger, err := kgo.NewClient(append(w.ClientOpts(), kgo.ConsumerGroup("credit"), kgo.ConsumeTopics(topics.CreditTasks, topics.CreditCommands, topics.CreditLoop),
+		kgo.Balancers(named{kgo.RangeBalancer(), kgoka.Protocol([]string{topics.CreditTasks, topics.CreditCommands, topics.CreditLoop})}), kgo.ClientID("stranger"), kgo.DisableAutoCommit())...)
+	must(t, err)
+	defer stranger.Close()
+	for s := w.status("credit"); !slices.ContainsFunc(s.Members, func(m string) bool { return strings.HasPrefix(m, "stranger ") }); s = w.status("credit") {
+		must(t, w.within(20*time.Second).Err())
+		stranger.PollFetches(w.within(100 * time.Millisecond))
+	}
+	how := byHand
+	how.Wait = time.Second
+	if _, err := w.replayer(nil).Run(t.Context(), spec, how); !errors.Is(err, replay.ErrNotEmpty) || !strings.Contains(err.Error(), "stranger ") {
+		t.Errorf("%v does not say who is in it", err)
+	}
+	for _, g := range spec.Groups {
+		if s := w.status(g); s.Paused != nil || s.Last != nil {
+			t.Errorf("%+v", s)
+		}
+	}
+}
+
+// named is a balancer under another name.
+type named struct {
+	kgo.GroupBalancer
+	name string
+}
+
+func (n named) ProtocolName() string { return n.name }

@@ -26,6 +26,7 @@ type Spec struct {
 	Target Target
 	Only   []Selection // of their inputs; none: all of them
 	Mode   string      // "": Redeliver
+	From   *From       // of Restore; see ToSnapshot
 }
 
 // Plan is what a run would do, and what it would do it to. Making one changes nothing.
@@ -63,6 +64,7 @@ type Group struct {
 	full string              // name on the cluster
 	unit Unit                // of the catalogue
 	ids  map[string][16]byte // of its topics
+	from *From               // of Restore
 }
 
 // Part is a partition of an input.
@@ -163,7 +165,7 @@ func (r *Replayer) look(ctx context.Context, spec Spec) (*Plan, error) {
 
 // group looks at one.
 func (r *Replayer) group(ctx context.Context, u Unit, spec Spec) (*Group, error) {
-	g := &Group{Name: u.Name, Members: []string{}, Table: r.name(u.Table), unit: u, full: r.name(u.Name)}
+	g := &Group{Name: u.Name, Members: []string{}, Table: r.name(u.Table), unit: u, full: r.name(u.Name), from: spec.From}
 	if err := r.describe(ctx, g); err != nil {
 		return nil, err
 	}
@@ -239,7 +241,7 @@ func (r *Replayer) topicIDs(ctx context.Context, bare []string) (map[string][16]
 
 // aim fills in the partitions.
 func (r *Replayer) aim(ctx context.Context, g *Group, parts map[string][]int32, to Target) error {
-	committed, err := group.Offsets(ctx, r.adm, g.full)
+	committed, err := r.committed(ctx, g.full)
 	if err != nil {
 		return err
 	}
@@ -258,7 +260,7 @@ func (r *Replayer) aim(ctx context.Context, g *Group, parts map[string][]int32, 
 			if nums := parts[bare]; len(nums) > 0 && !slices.Contains(nums, x.Partition) {
 				continue
 			}
-			if o, ok := committed.Lookup(topic, x.Partition); ok && o.Err == nil {
+			if o, ok := committed.Lookup(topic, x.Partition); ok {
 				x.Committed = o.At
 			}
 			if err := g.part(x, to, g.ids[topic]); err != nil {
@@ -267,6 +269,23 @@ func (r *Replayer) aim(ctx context.Context, g *Group, parts map[string][]int32, 
 		}
 	}
 	return nil
+}
+
+// committed returns a group's offsets. Where stable ones are asked for, it waits until
+// whoever had some in a transaction has ended it.
+func (r *Replayer) committed(ctx context.Context, name string) (at kadm.OffsetResponses, err error) {
+	wait, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err = again(wait, func() (err error) {
+		if at, err = group.Offsets(ctx, r.adm, name); err != nil {
+			return err
+		}
+		if err = at.Error(); err != nil {
+			err = fmt.Errorf("offsets of group %q: %w", name, err)
+		}
+		return err
+	})
+	return at, err
 }
 
 // part adds a partition, unless a file does not name it.

@@ -182,17 +182,18 @@ func (r *Replayer) done(ctx context.Context, id string) (map[string]bool, error)
 // clear has all instances leave the groups.
 func (r *Replayer) clear(ctx context.Context, p *Plan, id string, how How, done map[string]bool) error {
 	for _, g := range p.Groups {
-		if len(g.Members) == 0 || done[g.Name] || g.Paused != nil {
+		if done[g.Name] || g.Paused != nil {
 			continue
 		}
-		if !how.Stop && !onlyReplays(g.Members) {
-			return fmt.Errorf("group %s: %w: %s", g.Name, ErrNotEmpty, strings.Join(g.Members, ", "))
-		}
-		if how.Stop {
-			how.Tell("pausing " + g.Name)
-			if err := r.pause(ctx, g, id, how.Why); err != nil {
-				return fmt.Errorf("pausing group %s: %w", g.Name, err)
+		if !how.Stop {
+			if !onlyReplays(g.Members) {
+				return fmt.Errorf("group %s: %w: %s", g.Name, ErrNotEmpty, strings.Join(g.Members, ", "))
 			}
+			continue
+		}
+		how.Tell("pausing " + g.Name)
+		if err := r.pause(ctx, g, id, how.Why); err != nil { // empty or not: it says what is left to do after a kill
+			return fmt.Errorf("pausing group %s: %w", g.Name, err)
 		}
 	}
 	if err := r.step(Paused); err != nil {
