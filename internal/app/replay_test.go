@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,10 +24,13 @@ import (
 	"github.com/orderlog/orderlog/topics"
 )
 
+// session is short, so that the seat of the dead is soon free.
+const session = 500 * time.Millisecond
+
 // replayer moves groups of the world; step is its hook.
 func (w *world) replayer(step func(replay.Step) error) *replay.Replayer {
 	w.t.Helper()
-	r, err := replay.New(replay.Config{Opts: w.ClientOpts(), Serde: w.Serde(), Who: "ann", Step: step, Session: 500 * time.Millisecond})
+	r, err := replay.New(replay.Config{Opts: w.ClientOpts(), Serde: w.Serde(), Who: "ann", Step: step, Session: session})
 	must(w.t, err)
 	w.t.Cleanup(r.Close)
 	return r
@@ -121,7 +127,46 @@ func TestRedeliverEverything(t *testing.T) {
 	}
 }
 
-// A run that ends at any of its steps has done nothing or all, and says which; going
+// killed has a process run inventory to the start of its logs, which kills itself (kill
+// -9) before a step.
+func (w *world) killed(at replay.Step, hash string) {
+	w.t.Helper()
+	exe, err := os.Executable()
+	must(w.t, err)
+	cmd := exec.CommandContext(w.t.Context(), exe, "-test.run=^TestReplayToBeKilled$")
+	cmd.Env = append(os.Environ(), "ORDERLOG_TEST_KILL_AT="+string(at), "ORDERLOG_TEST_KILL_PLAN="+hash,
+		"ORDERLOG_TEST_KILL_BROKERS="+w.Addresses().Brokers[0], "ORDERLOG_TEST_KILL_REGISTRY="+w.Addresses().Registry)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		w.t.Fatalf("%v: not killed\n%s", err, out)
+	}
+}
+
+// TestReplayToBeKilled is what killed runs.
+func TestReplayToBeKilled(t *testing.T) {
+	at := replay.Step(os.Getenv("ORDERLOG_TEST_KILL_AT"))
+	if at == "" {
+		t.Skip("no test by itself")
+	}
+	serde, err := schemas.NewSerde(t.Context(), schemas.SerdeConfig{Registry: os.Getenv("ORDERLOG_TEST_KILL_REGISTRY")})
+	must(t, err)
+	r, err := replay.New(replay.Config{Opts: []kgo.Opt{kgo.SeedBrokers(os.Getenv("ORDERLOG_TEST_KILL_BROKERS"))}, Serde: serde, Who: "ann", Session: session,
+		Step: func(s replay.Step) error {
+			if s == at {
+				must(t, syscall.Kill(os.Getpid(), syscall.SIGKILL))
+				select {}
+			}
+			return nil
+		}})
+	must(t, err)
+	how := byHand
+	how.Hash = os.Getenv("ORDERLOG_TEST_KILL_PLAN")
+	_, err = r.Run(t.Context(), replay.Spec{Groups: []string{"inventory"}, Target: replay.Target{Kind: replay.ToEarliest}}, how)
+	t.Fatal("it should have been killed", err)
+}
+
+// A run that is killed at any of its steps has done nothing or all, and says which; going
 // on with it, undoing it and forgetting it all lead where they should.
 func TestReplayThatDies(t *testing.T) {
 	const group = "inventory"
@@ -129,7 +174,6 @@ func TestReplayThatDies(t *testing.T) {
 	mixed(w, 30)
 	before := w.content()
 	spec := replay.Spec{Groups: []string{group}, Target: replay.Target{Kind: replay.ToEarliest}}
-	died := errors.New("killed")
 	steps := []replay.Step{replay.Agreed, replay.Paused, replay.Emptied, replay.Seated, replay.Begun, replay.Written, replay.Moved, replay.Committed}
 	for i, at := range steps {
 		ways := []string{"run"}
@@ -147,15 +191,7 @@ func TestReplayThatDies(t *testing.T) {
 				must(t, err)
 				how := byHand
 				how.Hash = plan.Hash
-				_, err = w.replayer(func(s replay.Step) error {
-					if s == at {
-						return died
-					}
-					return nil
-				}).Run(t.Context(), spec, how)
-				if !errors.Is(err, died) {
-					t.Fatal(err)
-				}
+				w.killed(at, plan.Hash)
 				s := w.status(group)
 				paused := i >= slices.Index(steps, replay.Paused) && at != replay.Committed
 				if s.Half() != paused || paused && s.Paused.Replay[:12] != plan.Hash {
