@@ -24,9 +24,11 @@ func (a Applied) With(o Origin) Applied {
 
 // Over is a as that of a row which replaces another one, of the same partition: a
 // reader that has the other one takes a row that is older for one that came late, and
-// drops it. That it is not, one more visit than the other one's says.
+// drops it. That it is not, one more visit than the other one's says. So does it of a
+// row that remembers nothing, as of one that shall not be there any more: what is written
+// to that later is newer than the other one, too.
 func (a Applied) Over(other Applied, partition int32) Applied {
-	if !vector(a).olderThan(vector(other)) {
+	if !vector(a).olderThan(vector(other)) && (len(a) > 0 || len(other) == 0) {
 		return a
 	}
 	e, _ := vector(other).last(visitID, partition)

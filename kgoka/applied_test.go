@@ -24,6 +24,12 @@ func TestApplied(t *testing.T) {
 		}
 		now = back.With(at(1, 0, 9))
 	}
+	if gone := Applied(nil).Over(now, 4); vector(gone.With(at(1, 0, 1))).olderThan(vector(now)) || gone.Seen(at(1, 0, 1)) {
+		t.Errorf("%x, in place of %x", gone, now)
+	}
+	if none := Applied(nil).Over(nil, 4); none != nil {
+		t.Errorf("%x, in place of nothing", none)
+	}
 	if same := now.Over(was, 4); string(same) != string(now) {
 		t.Errorf("%x, and nothing was in its way", same)
 	}

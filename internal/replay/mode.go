@@ -24,13 +24,15 @@ type mode struct {
 }
 
 func modes() []mode {
-	return []mode{{Name: Redeliver, check: redeliver}, {Name: Rebuild, check: rebuild, rows: rebuildRows}}
+	return []mode{{Name: Redeliver, check: redeliver}, {Name: Rebuild, check: rebuild, rows: rebuildRows}, {Name: Restore, check: restore, rows: restoreRows}}
 }
 
-// Modes lists the names of modes.
+// Modes lists the names of modes that need no more than a target.
 func Modes() (names []string) {
 	for _, m := range modes() {
-		names = append(names, m.Name)
+		if m.Name != Restore {
+			names = append(names, m.Name)
+		}
 	}
 	return names
 }

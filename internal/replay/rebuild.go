@@ -30,6 +30,9 @@ const Rebuild = "rebuild"
 // follower is the group whose table is made from the order log by reading it again.
 const follower = "voucher"
 
+// teller follows the order log, too.
+const teller = "notification"
+
 func rebuild(_ context.Context, _ *Replayer, g *Group) error {
 	most := int32(0)
 	for _, p := range g.Parts {
@@ -137,16 +140,23 @@ func headerOf(r *kgo.Record, key string) []byte {
 // empty deletes all rows, but for their queues.
 func empty(rows map[string]*kgo.Record, write func(*kgo.Record) error) error {
 	for _, key := range sorted(rows) {
-		is := rows[key]
-		gone := &kgo.Record{Topic: is.Topic, Partition: is.Partition, Key: is.Key}
-		if gone.Headers = memory(nil, headerOf(is, kgoka.NoteHeader)); len(gone.Headers) > 0 {
-			gone.Value = []byte{}
-		}
-		if err := write(gone); err != nil {
+		if err := write(gone(rows[key], headerOf(rows[key], kgoka.NoteHeader))); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// gone deletes a row. Where rows remember, it is an empty one that does not remember
+// what the one that is there does: a deletion would leave the log one day, and who reads
+// it later would take what comes after for older than what he has.
+func gone(is *kgo.Record, note []byte) *kgo.Record {
+	was, _ := kgoka.ParseApplied(headerOf(is, kgoka.AppliedHeader))
+	rec := &kgo.Record{Topic: is.Topic, Partition: is.Partition, Key: is.Key, Headers: memory(kgoka.Applied(nil).Over(was, is.Partition), note)}
+	if len(rec.Headers) > 0 {
+		rec.Value = []byte{}
+	}
+	return rec
 }
 
 // rows reads a group's table: the last record of each key, but for deletions; and how

@@ -21,6 +21,7 @@ import (
 	"github.com/orderlog/orderlog/internal/effect"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/internal/replay"
+	"github.com/orderlog/orderlog/internal/snapshot"
 	"github.com/orderlog/orderlog/internal/verify"
 	"github.com/orderlog/orderlog/internal/workload"
 	"github.com/orderlog/orderlog/processors"
@@ -261,7 +262,7 @@ func TestRebuild(t *testing.T) {
 	if len(told) == 0 || len(numbers) == 0 || len(was[topics.Vouchers]) == 0 {
 		t.Fatalf("%d effects, %d invoices, %d vouchers: the test shows nothing", len(told), len(numbers), len(was[topics.Vouchers]))
 	}
-	r, err := replay.New(replay.Config{Opts: s.on.ClientOpts(), Serde: s.on.Serde(), Who: "test"})
+	r, err := replay.New(replay.Config{Opts: s.on.ClientOpts(), Serde: s.on.Serde(), Who: "test", Store: snapshot.Folder(t.TempDir())})
 	must(t, err)
 	defer r.Close()
 	all := []string{"inventory", "credit", "invoicing", "voucher", "notification"}
@@ -314,6 +315,25 @@ func TestRebuild(t *testing.T) {
 		for _, d := range content.Diff(was, s.content(), 5) {
 			t.Error(d)
 		}
+	})
+	s.t = t
+	t.Run("undone", func(t *testing.T) {
+		s.t = t
+		for _, g := range all {
+			s.damage(rng, g)
+		}
+		damaged := s.content()
+		_, err := r.Run(t.Context(), replay.Spec{Groups: all, Mode: replay.Rebuild, Target: replay.Target{Kind: replay.ToCurrent}}, replay.How{Why: "test", Wait: 10 * time.Second})
+		must(t, err)
+		for _, g := range all {
+			_, err := r.Undo(t.Context(), g, replay.How{Why: "test", Wait: 10 * time.Second})
+			must(t, err)
+		}
+		for _, d := range content.Diff(damaged, s.content(), 5) {
+			t.Error(d)
+		}
+		_, err = r.Run(t.Context(), replay.Spec{Groups: all, Mode: replay.Rebuild, Target: replay.Target{Kind: replay.ToCurrent}}, replay.How{Why: "test", Wait: 10 * time.Second})
+		must(t, err)
 	})
 	s.t = t
 	s.start()

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/client"
+	"github.com/orderlog/orderlog/internal/snapshot"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -27,6 +28,8 @@ type Config struct {
 	Namespace string
 	Who       string // on the audit
 	Now       func() time.Time
+
+	Store snapshot.Store // where the state before a run that writes rows is kept, to undo it; nil: there are no such runs
 
 	Session time.Duration // for which the seat of a replay that died is kept; 0: 10 s
 

@@ -58,13 +58,14 @@ type Result struct {
 
 // Outcome is what it did to one group.
 type Outcome struct {
-	Group   string  `json:"group"`
-	Changed int     `json:"changed_partitions"`
-	Again   int64   `json:"again"`
-	Rows    int     `json:"rows"`              // written to the table
-	Resumed bool    `json:"resumed"`           // its instances were told to go on
-	Before  bool    `json:"before,omitempty"`  // it had been done by a run that was interrupted
-	Seconds float64 `json:"seconds,omitempty"` // that the group was held
+	Group    string  `json:"group"`
+	Changed  int     `json:"changed_partitions"`
+	Again    int64   `json:"again"`
+	Rows     int     `json:"rows"`               // written to the table
+	Snapshot string  `json:"snapshot,omitempty"` // of the group before, where rows were written
+	Resumed  bool    `json:"resumed"`            // its instances were told to go on
+	Before   bool    `json:"before,omitempty"`   // it had been done by a run that was interrupted
+	Seconds  float64 `json:"seconds,omitempty"`  // that the group was held
 }
 
 // Errors of a run that changes nothing.
@@ -333,6 +334,9 @@ func (r *Replayer) one(ctx context.Context, spec Spec, id string, agreed *Group,
 		return nil, err
 	}
 	if m.rows != nil {
+		if res.Snapshot, err = r.keep(ctx, g, how); err != nil {
+			return nil, err
+		}
 		how.Tell("writing rows of " + g.Name)
 		if err := m.rows(ctx, r, g, func(rec *kgo.Record) error { res.Rows++; t.write(ctx, rec); return ctx.Err() }); err != nil {
 			return nil, err
@@ -394,7 +398,7 @@ func (r *Replayer) settled(ctx context.Context, spec Spec, agreed *Group, how Ho
 
 // report writes what is done, and that the group goes on if it was paused for this.
 func (r *Replayer) report(ctx context.Context, t *tx, id string, spec Spec, g *Group, why string, d deed, res *Outcome) error {
-	before, after := moves{Of: d.of}, moves{Of: d.of, Mode: spec.Mode, Target: spec.Target.String(), Rows: res.Rows}
+	before, after := moves{Of: d.of, Snapshot: res.Snapshot}, moves{Of: d.of, Mode: spec.Mode, Target: spec.Target.String(), Rows: res.Rows}
 	for _, p := range g.changed() {
 		meta := fmt.Sprintf("%x", p.id)
 		before.Offsets = append(before.Offsets, place{p.Topic, p.Partition, p.Committed, meta})
@@ -458,11 +462,12 @@ func (g *Group) changed() (ps []*Part) {
 
 // moves is what the audit keeps of a run, before and after.
 type moves struct {
-	Of      string  `json:"of,omitempty"` // run that is undone
-	Mode    string  `json:"mode,omitempty"`
-	Target  string  `json:"target,omitempty"`
-	Rows    int     `json:"rows,omitempty"`
-	Offsets []place `json:"offsets"`
+	Of       string  `json:"of,omitempty"` // run that is undone
+	Mode     string  `json:"mode,omitempty"`
+	Target   string  `json:"target,omitempty"`
+	Rows     int     `json:"rows,omitempty"`
+	Snapshot string  `json:"snapshot,omitempty"` // of the group before
+	Offsets  []place `json:"offsets"`
 }
 
 type place struct {

@@ -137,14 +137,17 @@ func (r *Replayer) last(ctx context.Context, group string) (*Event, error) {
 	return nil, fmt.Errorf("group %s: %w", group, ErrNothing)
 }
 
-// before is the way back of a run that changed offsets only.
+// before is the way back of a run: to a snapshot if it changed rows.
 func (r *Replayer) before(ctx context.Context, group string, e *Event) (Spec, error) {
 	u, err := unitOf(group)
 	if err != nil {
 		return Spec{}, err
 	}
-	if e.Mode != Redeliver {
-		return Spec{}, fmt.Errorf("replay %s changed rows (%s): its way back is the snapshot that was taken before", e.ID, e.Mode)
+	if e.before.Snapshot != "" {
+		if r.cfg.Store == nil {
+			return Spec{}, fmt.Errorf("replay %s changed rows (%s): to go back it needs to know where snapshots are", e.ID, e.Mode)
+		}
+		return r.ToSnapshot(ctx, r.cfg.Store, e.before.Snapshot, group)
 	}
 	ids, err := r.topicIDs(ctx, u.Inputs)
 	if err != nil {

@@ -73,9 +73,9 @@ type Group struct {
 
 // Topic is what of one is kept.
 type Topic struct {
-	Name  string `json:"topic"` // catalogue name
-	ID    string `json:"id"`    // on the cluster that it is of, hexadecimal
-	Parts []Part `json:"partitions"`
+	Name  string `json:"topic"`                // catalogue name
+	ID    string `json:"id"`                   // on the cluster that it is of, hexadecimal
+	Parts []Part `json:"partitions,omitempty"` // none of one that is only read by groups of the snapshot
 }
 
 // Part is a file, and the piece of the log that it is of.
@@ -151,9 +151,7 @@ func Create(ctx context.Context, cfg Config, to Store, groups ...string) (*Manif
 			m.Records, m.Bytes = m.Records+one.Records, m.Bytes+one.Bytes
 			out.Parts = append(out.Parts, one)
 		}
-		if len(out.Parts) > 0 {
-			m.Topics = append(m.Topics, out)
-		}
+		m.Topics = append(m.Topics, out)
 	}
 	for _, g := range c.groups {
 		m.Groups = append(m.Groups, Group{g.name, g.table, c.offsets(g)})

@@ -88,6 +88,9 @@ func (l *orderLog) add(r *kgo.Record) error {
 		return nil
 	}
 	l.apply(at(r), &l.row)
+	if c := l.w.cut; c != nil && c.told != nil && r.Offset < c.told[r.Partition] {
+		l.orders[key].heard = l.orders[key].told
+	}
 	return nil
 }
 
@@ -145,9 +148,6 @@ func (l *orderLog) keep(o *order, at pos, row *schemas.Order) {
 		o.reasons = append(o.reasons, l.names.of(code))
 	}
 	o.body, o.refusals, o.version, o.told = row.BodyHash, row.Refusals, row.Version, lastTellable(row.Timeline)
-	if c := l.w.cut; c != nil && c.told != nil && at.offset < c.told[at.partition] {
-		o.heard = o.told
-	}
 }
 
 func (l *orderLog) keepInvoice(to *schemas.InvoiceAsk, from schemas.InvoiceAsk) {
