@@ -45,7 +45,7 @@ func shortest(lags []lag.Partition) []*lag.Partition {
 	var least []*lag.Partition
 	for i := range lags {
 		l := &lags[i]
-		if l.Safe == nil {
+		if l.Safe == nil || l.Committed >= 0 && l.Committed < l.Start { // it is too late, as examineGroups tells
 			continue
 		}
 		same := slices.IndexFunc(least, func(o *lag.Partition) bool { return o.Group == l.Group && o.Topic == l.Topic })

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -30,13 +31,19 @@ func (p *past) orders(ctx context.Context) error {
 	if err := p.find(ctx, search{topics.OrderTable, at}, search{topics.OrderCommands, at}); err != nil {
 		return err
 	}
-	for _, r := range p.records {
-		if t := r.rec.Timestamp.Add(-margin); p.since.IsZero() || t.Before(p.since) {
+	from := func(t time.Time) {
+		if t = t.Add(-margin); p.since.IsZero() || t.Before(p.since) {
 			p.since = t
 		}
+	}
+	for _, r := range p.records {
+		from(r.rec.Timestamp)
 		if o, ok := r.body.(*schemas.Order); ok && (p.now == nil || o.Version >= p.now.Version) {
 			p.now = o
 		}
+	}
+	if p.now != nil && len(p.gaps()) > 0 { // the first record is gone, what it caused need not be
+		from(time.UnixMilli(p.now.PlacedAt))
 	}
 	return nil
 }

@@ -98,7 +98,7 @@ func (r *Reader) partitionsOf(keys ...string) []int32 {
 }
 
 // read calls each with the records of a catalogue topic's partitions, all if there
-// are none, that were written at since or later; the zero time is the log's start. A
+// are none, that were written at since or later; a time before 1970 is the log's start. A
 // topic that is not there has none.
 func (r *Reader) read(ctx context.Context, topic string, partitions []int32, since time.Time, each func(*kgo.Record) error) error {
 	span, err := client.Whole(ctx, r.adm, r.name(topic), partitions...)
@@ -111,7 +111,7 @@ func (r *Reader) read(ctx context.Context, topic string, partitions []int32, sin
 	r.mu.Lock()
 	r.starts[span.Topic] = maps.Clone(span.From)
 	r.mu.Unlock()
-	if !since.IsZero() {
+	if since.UnixMilli() > 0 { // brokers take others for something else
 		at, err := client.At(ctx, r.adm, span.Topic, since)
 		if err != nil {
 			return err

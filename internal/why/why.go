@@ -67,8 +67,9 @@ func (c *Chain) Walk(each func(*Record) error) error {
 }
 
 // Why returns what is left of an order's past. Each topic is read once, where records
-// of the order can stand, from some minutes before the order's first record on. The
-// error is client.ErrNoOrder if nothing is left.
+// of the order can stand, from some minutes before the order's first record on; if
+// that is gone, before the order was placed by its own account. The error is
+// client.ErrNoOrder if nothing is left.
 func (r *Reader) Why(ctx context.Context, order string) (*Chain, error) {
 	p := &past{r: r, order: order, standing: map[entryID]*Record{}}
 	for _, step := range []func(context.Context) error{p.orders, p.asks, p.failures, p.progress} {

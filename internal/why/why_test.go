@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/app"
@@ -381,6 +382,41 @@ func TestGone(t *testing.T) {
 	want := []string{"the command that placed it, which stood on shop.order-commands", "the task to reserve line 1, which stood on shop.inventory-tasks"}
 	if len(gone) != 2 || !slices.Equal(c.Missing, want) {
 		t.Errorf("gone %v, missing %q, want %q", gone, c.Missing, want)
+	}
+}
+
+// Compaction leaves the last version only, which is younger than what the first one
+// has caused.
+func TestOlderThanItsVersions(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, topics.OrderTable, topics.InventoryTasks))
+	must(t, err)
+	defer c.Close()
+	opts := []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}
+	cl, err := kgo.NewClient(opts...)
+	must(t, err)
+	defer cl.Close()
+	serde, now := schemas.NewLocalSerde(), time.Now()
+	for _, placed := range []time.Time{now.Add(-20 * 24 * time.Hour), time.UnixMilli(-1)} {
+		id := "ord_" + placed.Format("2006")
+		put := func(topic, key string, at time.Time, body any) {
+			t.Helper()
+			value, err := serde.Encode(nil, topic, body)
+			must(t, err)
+			must(t, cl.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Key: []byte(key), Value: value, Timestamp: at,
+				Headers: event.Append(nil, "", "", flow.Message{ID: "evt_" + topic, Type: schemas.TypeOf(body), Correlation: id})}).FirstErr())
+		}
+		put(topics.InventoryTasks, "sku_1", now.Add(-19*24*time.Hour), &schemas.ReserveStock{OrderID: id, SKU: "sku_1"})
+		put(topics.OrderTable, id, now, &schemas.Order{OrderID: id, Version: 5, State: schemas.Placed, PlacedAt: placed.UnixMilli(), CustomerID: "cus_1",
+			Lines: []schemas.Line{{SKU: "sku_1", Stock: schemas.Asked}}})
+		r, err := why.New(t.Context(), why.Config{Opts: opts, Serde: serde})
+		must(t, err)
+		defer r.Close()
+		chain, err := r.Why(t.Context(), id)
+		must(t, err)
+		if len(chain.Tops) != 2 || chain.Tops[0].Type != schemas.InventoryStockReserve ||
+			!slices.Equal(chain.Missing, []string{"versions 1 to 4 of it, which stood on order-table: compacted", "the command that placed it, which stood on order-commands"}) {
+			t.Errorf("placed %v: %d at the top, missing %q", placed, len(chain.Tops), chain.Missing)
+		}
 	}
 }
 
