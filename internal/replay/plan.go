@@ -204,13 +204,11 @@ func memberName(m kadm.DescribedGroupMember) string {
 func (r *Replayer) selected(u Unit, spec Spec) (map[string][]int32, error) {
 	parts := map[string][]int32{}
 	for _, s := range spec.Only {
-		bare := s.Topic
-		if i := slices.IndexFunc(u.Inputs, func(t string) bool { return t == s.Topic || r.name(t) == s.Topic }); i >= 0 {
-			bare = u.Inputs[i]
-		} else {
+		i := slices.IndexFunc(u.Inputs, func(t string) bool { return t == s.Topic || r.name(t) == s.Topic })
+		if i < 0 {
 			return nil, fmt.Errorf("topic %q is not an input of group %s: it reads %s", s.Topic, u.Name, strings.Join(u.Inputs, ", "))
 		}
-		parts[bare] = append(parts[bare], s.Partitions...)
+		parts[u.Inputs[i]] = append(parts[u.Inputs[i]], s.Partitions...)
 	}
 	if len(spec.Only) == 0 {
 		for _, t := range u.Inputs {
