@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/orderlog/orderlog/processors/retry"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -155,7 +156,8 @@ func ledger(e *schemas.LedgerEntry) string {
 // open is what a record waits for.
 func (p *past) open(r *Record) string {
 	if id, ok := r.entry(); ok && r.parked() && p.standing[id] != nil {
-		return "it is in the calendar, due " + clock(r.letter.Due)
+		due, _, _ := retry.ParseKey(p.standing[id].Key) // it may have been pulled forward
+		return "it is in the calendar, due " + clock(due)
 	}
 	if r.Topic == p.r.name(topics.DeadLetter) && !slices.ContainsFunc(r.Caused, dealt) {
 		return "nobody has dealt with it"
