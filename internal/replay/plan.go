@@ -208,7 +208,12 @@ func (r *Replayer) selected(u Unit, spec Spec) (map[string][]int32, error) {
 		if i < 0 {
 			return nil, fmt.Errorf("topic %q is not an input of group %s: it reads %s", s.Topic, u.Name, strings.Join(u.Inputs, ", "))
 		}
-		parts[u.Inputs[i]] = append(parts[u.Inputs[i]], s.Partitions...)
+		in := u.Inputs[i]
+		if some, there := parts[in]; there && some == nil || len(s.Partitions) == 0 {
+			parts[in] = nil // all of it was said, too
+			continue
+		}
+		parts[in] = append(parts[in], s.Partitions...)
 	}
 	if len(spec.Only) == 0 {
 		for _, t := range u.Inputs {

@@ -2,6 +2,7 @@ package replay
 
 import (
 	"errors"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -124,5 +125,28 @@ func TestParseSelection(t *testing.T) {
 		if got, err := ParseSelection(text); err == nil {
 			t.Errorf("%q: %v", text, got)
 		}
+	}
+}
+
+func TestSelected(t *testing.T) {
+	r := &Replayer{cfg: Config{Namespace: "ns"}}
+	u, err := unitOf("voucher")
+	must(t, err)
+	for _, c := range []struct {
+		only []Selection
+		want map[string][]int32 // nil: all
+	}{
+		{nil, map[string][]int32{"order-table": nil, "voucher-loop": nil}},
+		{[]Selection{{"order-table", nil}}, map[string][]int32{"order-table": nil}},
+		{[]Selection{{"ns.order-table", []int32{1}}, {"order-table", []int32{3}}}, map[string][]int32{"order-table": {1, 3}}},
+		{[]Selection{{"order-table", []int32{1}}, {"order-table", nil}}, map[string][]int32{"order-table": nil}},
+		{[]Selection{{"order-table", nil}, {"order-table", []int32{1}}}, map[string][]int32{"order-table": nil}},
+	} {
+		if got, err := r.selected(u, Spec{Only: c.only}); err != nil || !maps.EqualFunc(got, c.want, slices.Equal) {
+			t.Errorf("%v: %v %v, want %v", c.only, got, err, c.want)
+		}
+	}
+	if got, err := r.selected(u, Spec{Only: []Selection{{Topic: "order-replies"}}}); err == nil {
+		t.Errorf("another group's input: %v", got)
 	}
 }
