@@ -14,6 +14,7 @@ import (
 
 	"github.com/orderlog/orderlog/internal/app"
 	"github.com/orderlog/orderlog/internal/replay"
+	"github.com/orderlog/orderlog/internal/snapshot"
 )
 
 func newReplay(s *session) *cobra.Command {
@@ -34,6 +35,7 @@ type aim struct {
 	datetime, duration, file  string
 	topics                    []string
 	mode                      string
+	snapshot, where           string
 }
 
 func (a *aim) flags(cmd *cobra.Command) {
@@ -46,12 +48,14 @@ func (a *aim) flags(cmd *cobra.Command) {
 	fs.StringVar(&a.datetime, "to-datetime", "", "from the first record of this `TIME` or later: 2026-01-31T08:00:00.000, UTC without a zone")
 	fs.StringVar(&a.duration, "by-duration", "", "from the first record of this long ago or later: `PnDTnHnMnS`")
 	fs.StringVar(&a.file, "from-file", "", "from where a `FILE` of \"topic,partition,offset\" says, - for standard input")
+	fs.StringVar(&a.snapshot, "to-snapshot", "", "back to the snapshot of this `ID`, tables, too")
+	snapshots(cmd, &a.where)
 	fs.StringSliceVar(&a.topics, "topic", nil, "only of this input: `TOPIC` or TOPIC:0,1 (may be repeated)")
 	fs.StringVar(&a.mode, "mode", replay.Redeliver, "what becomes of the tables: "+strings.Join(replay.Modes(), ", "))
 	cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions(replay.Modes(), cobra.ShellCompDirectiveNoFileComp))
 }
 
-var aims = []string{"to-earliest", "to-latest", "to-current", "to-offset", "shift-by", "to-datetime", "by-duration", "from-file"}
+var aims = []string{"to-earliest", "to-latest", "to-current", "to-offset", "shift-by", "to-datetime", "by-duration", "from-file", "to-snapshot"}
 
 // spec reads the flags; without one of them the target is where the groups are, if
 // that is allowed.
@@ -72,6 +76,9 @@ func (a *aim) spec(s *session, cmd *cobra.Command, groups []string, orCurrent bo
 	}
 	if !slices.Contains(replay.Modes(), a.mode) {
 		return spec, prefixed("--mode", unknown("mode", a.mode, replay.Modes()))
+	}
+	if a.snapshot != "" {
+		return a.back(s, cmd, spec.Groups)
 	}
 	spec.Mode = a.mode
 	switch t := &spec.Target; t.Kind {
@@ -101,6 +108,24 @@ func (a *aim) spec(s *session, cmd *cobra.Command, groups []string, orCurrent bo
 			return spec, prefixed("--topic", &usageError{err})
 		}
 		spec.Only = append(spec.Only, one)
+	}
+	return spec, nil
+}
+
+// back has groups go back to a snapshot, as a whole.
+func (a *aim) back(s *session, cmd *cobra.Command, groups []string) (replay.Spec, error) {
+	for _, f := range []string{"mode", "topic"} {
+		if cmd.Flags().Changed(f) {
+			return replay.Spec{}, usagef("--to-snapshot and --%s: one of them", f)
+		}
+	}
+	store, err := s.store(a.where)
+	if err != nil {
+		return replay.Spec{}, err
+	}
+	spec, err := replay.ToSnapshot(cmd.Context(), store, a.snapshot, s.set.namespace, groups...)
+	if err != nil {
+		return spec, s.explainSnapshot(err)
 	}
 	return spec, nil
 }
@@ -135,8 +160,15 @@ func (s *session) groups(cmd *cobra.Command, args []string) (names []string, err
 	return names, nil
 }
 
-// replayer is what moves groups.
-func (s *session) replayer(ctx context.Context, as string) (*replay.Replayer, error) {
+// replayer is what moves groups; where snapshots are, it need not know for all.
+func (s *session) replayer(ctx context.Context, as, where string) (*replay.Replayer, error) {
+	var store snapshot.Store
+	if where != "" {
+		var err error
+		if store, err = s.store(where); err != nil {
+			return nil, err
+		}
+	}
 	adm, err := s.admin(ctx)
 	if err != nil {
 		return nil, err
@@ -146,7 +178,7 @@ func (s *session) replayer(ctx context.Context, as string) (*replay.Replayer, er
 	if err != nil {
 		return nil, err
 	}
-	return replay.New(replay.Config{Opts: s.kafka(), Serde: serde, Namespace: s.set.namespace, Who: s.who(as), Now: s.env.Now})
+	return replay.New(replay.Config{Opts: s.kafka(), Serde: serde, Namespace: s.set.namespace, Who: s.who(as), Now: s.env.Now, Store: store})
 }
 
 func (s *session) explainReplay(err error, args string) error {
@@ -198,7 +230,7 @@ meanwhile. With it, replay run does this plan and no other.`,
 			if err != nil {
 				return err
 			}
-			r, err := s.replayer(cmd.Context(), "")
+			r, err := s.replayer(cmd.Context(), "", "")
 			if err != nil {
 				return err
 			}
@@ -263,7 +295,7 @@ warns of what is lost.`,
 			if (h.plan == "") == !h.yes {
 				return hinted(usagef("%s needs --plan HASH or --yes", cmd.CommandPath()), "`orderlog replay plan` with the same target prints the hash")
 			}
-			r, err := s.replayer(cmd.Context(), h.as)
+			r, err := s.replayer(cmd.Context(), h.as, a.where)
 			if err != nil {
 				return err
 			}
@@ -281,6 +313,7 @@ warns of what is lost.`,
 
 func newReplayUndo(s *session) *cobra.Command {
 	var h how
+	var where string
 	cmd := &cobra.Command{
 		Use:   "undo GROUP",
 		Short: "Bring a group back to where it was before its last replay",
@@ -293,7 +326,7 @@ replay that was interrupted has changed nothing: then the group only goes on.`,
 			if err != nil {
 				return err
 			}
-			r, err := s.replayer(cmd.Context(), h.as)
+			r, err := s.replayer(cmd.Context(), h.as, where)
 			if err != nil {
 				return err
 			}
@@ -309,6 +342,7 @@ replay that was interrupted has changed nothing: then the group only goes on.`,
 		},
 	}
 	h.flags(cmd)
+	snapshots(cmd, &where)
 	return cmd
 }
 
@@ -357,7 +391,7 @@ one that is under way has changed nothing yet.`,
 			if err != nil {
 				return err
 			}
-			r, err := s.replayer(cmd.Context(), "")
+			r, err := s.replayer(cmd.Context(), "", "")
 			if err != nil {
 				return err
 			}
@@ -415,7 +449,7 @@ func (s *session) eachGroup(cmd *cobra.Command, args []string, h *how, said stri
 	if err != nil {
 		return err
 	}
-	r, err := s.replayer(cmd.Context(), h.as)
+	r, err := s.replayer(cmd.Context(), h.as, "")
 	if err != nil {
 		return err
 	}

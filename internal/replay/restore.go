@@ -14,6 +14,7 @@ import (
 	"github.com/orderlog/orderlog/internal/ledger"
 	"github.com/orderlog/orderlog/internal/snapshot"
 	"github.com/orderlog/orderlog/kgoka"
+	"github.com/orderlog/orderlog/topics"
 )
 
 // Restore brings a group back to a snapshot of this cluster: its offsets, and the rows of
@@ -29,8 +30,8 @@ type From struct {
 	Manifest *snapshot.Manifest
 }
 
-// ToSnapshot is what has groups go back to a snapshot.
-func (r *Replayer) ToSnapshot(ctx context.Context, store snapshot.Store, id string, groups ...string) (Spec, error) {
+// ToSnapshot is what has groups of a namespace go back to a snapshot.
+func ToSnapshot(ctx context.Context, store snapshot.Store, id, namespace string, groups ...string) (Spec, error) {
 	m, err := snapshot.Open(ctx, store, id)
 	if err != nil {
 		return Spec{}, err
@@ -43,7 +44,7 @@ func (r *Replayer) ToSnapshot(ctx context.Context, store snapshot.Store, id stri
 		}
 		for _, in := range sorted(g.Offsets) {
 			for num, at := range g.Offsets[in] {
-				spec.Target.File = append(spec.Target.File, Line{Group: r.name(name), Topic: r.name(in), Partition: int32(num), Offset: at})
+				spec.Target.File = append(spec.Target.File, Line{Group: topics.Prefixed(namespace, name), Topic: topics.Prefixed(namespace, in), Partition: int32(num), Offset: at})
 			}
 		}
 	}

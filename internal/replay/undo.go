@@ -147,7 +147,7 @@ func (r *Replayer) before(ctx context.Context, group string, e *Event) (Spec, er
 		if r.cfg.Store == nil {
 			return Spec{}, fmt.Errorf("replay %s changed rows (%s): to go back it needs to know where snapshots are", e.ID, e.Mode)
 		}
-		return r.ToSnapshot(ctx, r.cfg.Store, e.before.Snapshot, group)
+		return ToSnapshot(ctx, r.cfg.Store, e.before.Snapshot, r.cfg.Namespace, group)
 	}
 	ids, err := r.topicIDs(ctx, u.Inputs)
 	if err != nil {
