@@ -21,7 +21,7 @@ func newSnapshot(s *session) *cobra.Command {
 		Use:   "snapshot",
 		Short: "Keep the state of a cluster outside of it, and bring it back",
 		Example: example("orderlog snapshot create --snapshots s3://backup/shop", "",
-			"# A new cluster, in place of one that was lost", "orderlog topics apply && orderlog snapshot restore 20260131T080000.000Z --snapshots s3://backup/shop --yes"),
+			"# A new cluster, in place of one that was lost", "orderlog topics apply", "orderlog snapshot restore 20260131T080000.000Z --snapshots s3://backup/shop --yes"),
 	})
 	cmd.AddCommand(newSnapshotCreate(s), newSnapshotList(s), newSnapshotRestore(s), newSnapshotDelete(s))
 	return cmd

@@ -1,6 +1,7 @@
 package replay_test
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/app"
@@ -166,6 +168,29 @@ func (s *shop) content() content.Content {
 	must(s.t, err)
 	delete(c, topics.Audit)
 	return c
+}
+
+// caughtUp waits until every group has read what is there.
+func (s *shop) caughtUp() {
+	s.t.Helper()
+	adm, err := kadm.NewOptClient(s.on.ClientOpts()...)
+	must(s.t, err)
+	defer adm.Close()
+	for deadline := time.Now().Add(40 * time.Second); ; {
+		var left int64
+		for group := range s.run.Stats() {
+			n, err := client.Unread(s.t.Context(), s.on.ClientOpts(), adm, group)
+			must(s.t, err)
+			left += n
+		}
+		switch {
+		case left == 0:
+			return
+		case time.Now().After(deadline):
+			s.t.Fatalf("%d records are still unread", left)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // numbers are those of the invoices, and where each order's state is told.
@@ -337,8 +362,45 @@ func TestRebuild(t *testing.T) {
 	})
 	s.t = t
 	s.start()
-	s.trade(seed+1, 300)
+	s.trade(seed+1, 100)
+	store := snapshot.Folder(t.TempDir())
+	m, err := snapshot.Create(t.Context(), snapshot.Config{Opts: s.on.ClientOpts()}, store)
+	must(t, err)
+	s.trade(seed+2, 200)
 	s.proven()
+	s.stop()
+	was, numbers, told = s.content(), s.numbers(), s.told()
+	t.Run("back to a snapshot", func(t *testing.T) {
+		s.t = t
+		groups := []string{"inventory", "credit", "voucher", "notification"}
+		spec, err := replay.ToSnapshot(t.Context(), store, m.ID, "", groups...)
+		must(t, err)
+		how := replay.How{Why: "test", Wait: 10 * time.Second}
+		if _, err := r.Run(t.Context(), spec, how); !errors.Is(err, replay.ErrWarned) {
+			t.Errorf("what is decided anew is not warned of: %v", err)
+		}
+		plan, err := r.Plan(t.Context(), spec)
+		must(t, err)
+		how.Hash = plan.Hash
+		_, err = r.Run(t.Context(), spec, how)
+		must(t, err)
+		if len(content.Diff(was, s.content(), 1)) == 0 {
+			t.Error("the tables are as they were after the snapshot")
+		}
+		s.start()
+		s.caughtUp()
+		s.stop()
+		_, err = r.Run(t.Context(), replay.Spec{Groups: groups[:2], Mode: replay.Rebuild, Target: replay.Target{Kind: replay.ToCurrent}}, replay.How{Why: "test", Wait: 10 * time.Second})
+		must(t, err)
+		s.start()
+		s.proven()
+		for _, d := range content.Diff(was, s.content(), 5) {
+			t.Error(d)
+		}
+		if !maps.Equal(s.numbers(), numbers) || !maps.Equal(s.told(), told) {
+			t.Errorf("%d are told, it was %d; or invoices have other numbers", len(s.told()), len(told))
+		}
+	})
 }
 
 func each(all []string) (one [][]string) {
