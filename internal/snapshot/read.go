@@ -226,6 +226,15 @@ func (l *looker) choose(all bool) {
 	}
 }
 
+// idle says that nobody who reads a partition has written rows between the two ends:
+// then nothing of it needs to be known.
+func (l *looker) idle(p *part) bool {
+	return !slices.ContainsFunc(l.cut.groups, func(g *member) bool {
+		t := l.cut.topics[g.table].parts[p.num]
+		return slices.Contains(g.inputs, p.topic) && t.first < t.end
+	})
+}
+
 // from is where to begin.
 func (p *part) from() int64 {
 	if p.compact && p.kept {
@@ -242,7 +251,7 @@ func (l *looker) read(ctx context.Context) error {
 	open, at := map[*part]*follower{}, map[string]map[int32]kgo.Offset{}
 	for _, t := range l.cut.topics {
 		for _, p := range t.parts {
-			if p.from() >= p.end {
+			if p.from() >= p.end || !p.kept && l.idle(p) {
 				continue
 			}
 			if at[l.name(t.name)] == nil {
