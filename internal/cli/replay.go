@@ -357,6 +357,9 @@ func (s *session) replayed(res *replay.Result, err error, args string) error {
 			if g.Rows > 0 {
 				text += fmt.Sprintf(", %d rows written", g.Rows)
 			}
+			if g.Snapshot != "" {
+				text += ", the table of before in snapshot " + g.Snapshot
+			}
 			if g.Resumed {
 				text += "; its instances go on"
 			}
