@@ -28,8 +28,8 @@ type deadLetters struct {
 
 type deadLetter struct {
 	coordinates
-	cause string
-	value []byte // see keptValue
+	cause  string
+	record *kgo.Record // as it was; see keptWhole
 }
 
 // again is what a person has brought back: handled, unless it is parked.
@@ -53,8 +53,8 @@ func (d *deadLetters) add(r *kgo.Record) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	kept := deadLetter{coordinates{l.Topic, l.Partition, l.Offset}, l.Topic + ": " + cmp.Or(l.Cause, "unknown cause"), nil}
-	if keptValue(l.Topic) {
-		kept.value = l.Value
+	if keptWhole(l.Topic) {
+		kept.record = l.Original()
 	}
 	d.letters[letter.Target(topics.DeadLetter, r.Partition, r.Offset, r.Timestamp.UnixMilli())] = kept
 	return nil

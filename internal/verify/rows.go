@@ -2,7 +2,6 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -87,19 +86,17 @@ func undone[B any, K comparable](w *world, topic string, key func(*B) K) (map[K]
 		if l.topic != w.names(topic) || !w.dead.stands[l.coordinates] {
 			continue
 		}
-		body, err := w.serde.Decode(w.ctx, topic, l.value)
-		if errors.Is(err, schemas.ErrRegistry) {
+		body, _, err := w.inboxes[topic][0].body(l.record)
+		if err != nil {
 			return nil, err
 		}
-		if err == nil {
-			add(body)
-		}
+		add(body)
 	}
 	return all, nil
 }
 
-// keptValue says of which topics dead letters' values are kept: tasks and replies.
-func keptValue(topic string) bool {
+// keptWhole says of which topics dead letters are kept whole: tasks and replies.
+func keptWhole(topic string) bool {
 	return strings.HasSuffix(topic, "-tasks") || strings.HasSuffix(topic, topics.OrderReplies)
 }
 
