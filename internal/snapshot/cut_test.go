@@ -12,10 +12,7 @@ import (
 
 // sketch is a look at a cluster of one partition, drawn by hand: all ends are before
 // offset 0 and behind all that is drawn.
-type sketch struct {
-	*cut
-	txn int
-}
+type sketch struct{ *cut }
 
 func newSketch() *sketch {
 	c := &cut{partitions: 1, groups: members(), topics: map[string]*topic{}, byID: map[[16]byte]*topic{}, committed: map[string]map[string][]int64{}}
@@ -30,7 +27,7 @@ func newSketch() *sketch {
 			c.committed[g.name][in] = []int64{0}
 		}
 	}
-	return &sketch{cut: c}
+	return &sketch{c}
 }
 
 func (s *sketch) origin(topic string, offset int64) *kgoka.Origin {

@@ -57,7 +57,8 @@ func TestSnapshotsOfABusySystem(t *testing.T) {
 	for i, m := range taken {
 		t.Run(fmt.Sprint(i), func(t *testing.T) { restored(t, store, m) })
 	}
-	t.Run("at rest", func(t *testing.T) {
+	t.Run("at rest, and by way of S3", func(t *testing.T) {
+		store := bucket(t)
 		m, err := snapshot.Create(t.Context(), of(on), store)
 		must(t, err)
 		again := restored(t, store, m)
