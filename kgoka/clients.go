@@ -106,7 +106,7 @@ func (c *clients) connect(ctx context.Context) (err error) {
 	if err := c.alone(ctx); err != nil {
 		return err
 	}
-	implicit, err := implicitOffsets(ctx, p.adm)
+	implicit, err := ImplicitOffsets(ctx, p.adm)
 	if err != nil {
 		return err
 	}
@@ -147,8 +147,12 @@ type sameInputs struct {
 	topics []string
 }
 
-func (b sameInputs) ProtocolName() string {
-	return "range of " + strings.Join(slices.Sorted(slices.Values(b.topics)), ",")
+func (b sameInputs) ProtocolName() string { return Protocol(b.topics) }
+
+// Protocol is the name by which instances that consume these topics know each other
+// in a group. Who joins by a request of their own, needs it.
+func Protocol(topics []string) string {
+	return "range of " + strings.Join(slices.Sorted(slices.Values(topics)), ",")
 }
 
 // close ends the clients. The group is not left: the next clients take these

@@ -40,6 +40,11 @@ func commitMeta(topic, table kadm.TopicID) *string {
 	return &s
 }
 
+// CommitMetadata is what a group's commit says of the topic that it is of, and of the
+// group's table. Who sets a group's offsets from outside, says so, too: rows and
+// offsets belong together.
+func CommitMetadata(topic, table [16]byte) string { return *commitMeta(topic, table) }
+
 func topicIDString(id kadm.TopicID) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
 
 // otherID returns the ID that a commit's metadata has under key, if it is not id.

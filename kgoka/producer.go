@@ -144,9 +144,10 @@ func retryTxn(ctx context.Context, fn func() error) error {
 	}
 }
 
-// implicitOffsets asks whether the cluster runs transactions by KIP-890, where a
-// transactional offset commit needs no announcement.
-func implicitOffsets(ctx context.Context, cl *kgo.Client) (bool, error) {
+// ImplicitOffsets asks whether the cluster runs transactions by KIP-890, where a
+// transactional offset commit needs no announcement (AddOffsetsToTxn). It is for those
+// who commit offsets by requests of their own.
+func ImplicitOffsets(ctx context.Context, cl *kgo.Client) (bool, error) {
 	req := kmsg.NewPtrApiVersionsRequest()
 	req.ClientSoftwareName, req.ClientSoftwareVersion = "kgoka", "1"
 	resp, err := req.RequestWith(ctx, cl)

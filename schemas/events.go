@@ -56,4 +56,6 @@ const (
 	RetriesPause       = "retries.cause.pause"
 	RetriesResume      = "retries.cause.resume"
 	ActionTaken        = "action.taken"
+	GroupPaused        = "group.paused"
+	GroupResumed       = "group.resumed"
 )

@@ -105,6 +105,9 @@ func attempts(w *walker, as *[]Attempt) {
 func (b *RetryCommand) fields(w *walker) {
 	w.str(&b.Entry).long(&b.Due).str(&b.Group, &b.Cause, &b.Who, &b.Reason)
 }
+func (b *GroupControl) fields(w *walker) {
+	w.str(&b.Group).flag(&b.Paused).str(&b.Who, &b.Why).long(&b.At).str(&b.Replay)
+}
 func (b *Audited) fields(w *walker) {
 	w.str(&b.Who).long(&b.At).str(&b.What, &b.Why, &b.Target, &b.Group, &b.Key).bytes(&b.Before, &b.After)
 }

@@ -59,6 +59,8 @@ func KeyOf(body any) string {
 		return b.Entry
 	case *Audited:
 		return b.Who
+	case *GroupControl:
+		return b.Group
 	case *Notices:
 		return b.OrderID
 	case *Effect:

@@ -92,6 +92,7 @@ func records() []*Record {
 		define[Parked](RecordParked),
 		define[RetryCommand](RetriesPullForward, RetriesCancel, RetriesPause, RetriesResume),
 		define[Audited](ActionTaken),
+		define[GroupControl](GroupPaused, GroupResumed),
 		define[Notices](NoticesChanged),
 		define[Effect](NotificationsEmailSend, NotificationsWebhookSend, NotificationsResend),
 		define[LedgerEntry](EffectPending, EffectSending, EffectSent, EffectFailed),

@@ -237,7 +237,7 @@ func TestAllowed(t *testing.T) {
 
 // The key of a body is the ID that its topic is keyed by.
 func TestKeyOfIsTheKeyOfTheTopic(t *testing.T) {
-	field := map[string]string{"order": "order_id", "sku": "sku", "customer": "customer_id", "series": "series", "invoice": "invoice_id", "voucher": "voucher_id", "effect": "effect_id", "due": "entry", "who": "who"}
+	field := map[string]string{"order": "order_id", "sku": "sku", "customer": "customer_id", "series": "series", "invoice": "invoice_id", "voucher": "voucher_id", "effect": "effect_id", "due": "entry", "who": "who", "group": "group"}
 	for _, top := range topics.All() {
 		for _, name := range top.Records {
 			r, _ := Find(name)

@@ -441,3 +441,14 @@ type Audited struct {
 	Before []byte `avro:"before" json:"before"` // value of the target, if it was changed
 	After  []byte `avro:"after" json:"after"`   // what it was changed to
 }
+
+// GroupControl says whether a group shall run: where it shall not, all of its
+// instances leave it.
+type GroupControl struct {
+	Group  string `avro:"group" json:"group"` // processor
+	Paused bool   `avro:"paused" json:"paused"`
+	Who    string `avro:"who" json:"who"`
+	Why    string `avro:"why" json:"why"`
+	At     int64  `avro:"at" json:"at"`
+	Replay string `avro:"replay" json:"replay"` // ID of the replay that wants it; "": a person does
+}

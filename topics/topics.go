@@ -36,6 +36,7 @@ const (
 	VoucherLoop       = "voucher-loop"
 	DeadLetter        = "dead-letter"
 	Audit             = "audit"
+	Control           = "control" // which groups are paused
 )
 
 const day = 24 * time.Hour
@@ -89,6 +90,7 @@ func All() []Topic {
 		{Name: VoucherLoop, Key: "original key", Retention: 7 * day, WrittenBy: "retry"},
 		{Name: DeadLetter, Key: "original key", Retention: 90 * day, WrittenBy: "the runtime"},
 		{Name: Audit, Key: "who", Retention: Forever, WrittenBy: "CLI", Records: []string{"Audited"}},
+		{Name: Control, Key: "group", Compact: true, WrittenBy: "CLI", Records: []string{"GroupControl"}},
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
 	"slices"
@@ -21,6 +22,7 @@ import (
 	"github.com/orderlog/orderlog/internal/devbroker"
 	"github.com/orderlog/orderlog/internal/effect"
 	"github.com/orderlog/orderlog/internal/folder"
+	"github.com/orderlog/orderlog/internal/lag"
 	"github.com/orderlog/orderlog/internal/ledger"
 	"github.com/orderlog/orderlog/internal/mend"
 	"github.com/orderlog/orderlog/internal/probe"
@@ -40,11 +42,13 @@ type App struct {
 	stops  []func() error // last in, first out
 	serde  *schemas.Serde
 	client []kgo.Opt
-	npart  int32 // partitions that the topics have
-	procs  map[string]*kgoka.Processor
-	runs   map[string]func(context.Context) error // each of them, and what works beside it
-	tell   map[string]probe.Collectors            // what each of them tells beside the runtime's figures, if anything
-	broker *devbroker.Broker                      // nil unless embedded
+	npart  int32                                                    // partitions that the topics have
+	procs  map[string]*kgoka.Processor                              // that run, or are to
+	make   map[string]func() (*kgoka.Processor, error)              // what a processor is after a pause
+	runs   map[string]func(context.Context, *kgoka.Processor) error // each of them, and what works beside it
+	tell   map[string]probe.Collectors                              // what each of them tells beside the runtime's figures, if anything
+	pauses *pauses
+	broker *devbroker.Broker // nil unless embedded
 	addr   Addresses
 
 	registry string // its URL with user and password
@@ -65,14 +69,14 @@ func New(cfg Config) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &App{cfg: cfg, procs: map[string]*kgoka.Processor{}, runs: map[string]func(context.Context) error{},
-		tell: map[string]probe.Collectors{}, failed: make(chan error, 1)}, nil
+	return &App{cfg: cfg, procs: map[string]*kgoka.Processor{}, make: map[string]func() (*kgoka.Processor, error){},
+		runs: map[string]func(context.Context, *kgoka.Processor) error{}, pauses: newPauses(), tell: map[string]probe.Collectors{}, failed: make(chan error, 1)}, nil
 }
 
 // Start returns when every processor has its partitions, has recovered its
 // tables and consumes. On an error, what was started is stopped again.
 func (a *App) Start(ctx context.Context) error {
-	return a.steps(ctx, a.probes, a.connect, a.prepare, a.run, a.waitReady)
+	return a.steps(ctx, a.probes, a.connect, a.prepare, a.control, a.run, a.waitReady)
 }
 
 // StartPlatform starts what the processors stand on, and no processor.
@@ -182,12 +186,16 @@ func (a *App) probes(context.Context) error {
 func (a *App) parts() map[string]probe.Part {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	parts := make(map[string]probe.Part, len(a.procs))
-	for name, p := range a.procs {
+	parts := make(map[string]probe.Part, len(a.runs))
+	for name := range a.runs {
+		var part probe.Part = resting{}
+		if p := a.procs[name]; p != nil && !a.pauses.is(name) {
+			part = p
+		}
 		parts[name] = struct {
 			probe.Part
 			probe.Collectors
-		}{p, a.tell[name]}
+		}{part, a.tell[name]}
 	}
 	return parts
 }
@@ -296,18 +304,21 @@ func (a *App) run(ctx context.Context) error {
 	return nil
 }
 
-// calendar counts what failed, too, where somebody may ask.
+// calendar counts what failed, too, and how long groups may stay down, where somebody
+// may ask.
 func (a *App) calendar(env graph.Env) error {
 	c := calendar.New(env)
 	run := c.Run
 	if a.cfg.HTTP != "" {
 		dead := mend.NewFigures(mend.Config{Opts: a.client, Serde: a.serde, Namespace: a.cfg.Namespace}, a.cfg.Log)
-		a.tells(calendar.Name, c, dead)
+		safe := lag.NewFigures(a.client, lag.Pipeline(a.cfg.Namespace), a.cfg.Log)
+		a.tells(calendar.Name, c, dead, safe)
 		run = func(ctx context.Context, p *kgoka.Processor) error {
 			counting, end := context.WithCancel(ctx)
 			var beside sync.WaitGroup
 			beside.Go(func() { c.Count(counting, p) })
 			beside.Go(func() { dead.Follow(counting) })
+			beside.Go(func() { safe.Follow(counting) })
 			defer beside.Wait()
 			defer end()
 			return c.Run(ctx, p)
@@ -361,13 +372,14 @@ func (a *App) add(name string, cfg kgoka.Config, g *goka.GroupGraph, run func(co
 	if a.cfg.Tune != nil {
 		a.cfg.Tune(&cfg)
 	}
-	p, err := kgoka.NewProcessor(cfg, g)
+	anew := func() (*kgoka.Processor, error) { return kgoka.NewProcessor(cfg, g) }
+	p, err := anew()
 	if err != nil {
 		return fmt.Errorf("processor %s: %w", name, err)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.procs[name], a.runs[name] = p, func(ctx context.Context) error { return run(ctx, p) }
+	a.procs[name], a.make[name], a.runs[name] = p, anew, run
 	return nil
 }
 
@@ -384,9 +396,9 @@ func (a *App) spawn() {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
-	for name, run := range a.runs {
+	for name := range a.runs {
 		wg.Go(func() {
-			err := run(ctx)
+			err := a.supervise(ctx, name)
 			early := ctx.Err() == nil
 			if err == nil && early {
 				err = errors.New("ended by itself")
@@ -429,8 +441,14 @@ func (a *App) fail(err error) {
 func (a *App) waitReady(ctx context.Context) error {
 	ctx, done := a.Guard(ctx)
 	defer done()
-	for name, p := range a.procs {
-		if err := p.WaitReady(ctx); err != nil {
+	a.mu.Lock()
+	procs := maps.Clone(a.procs)
+	a.mu.Unlock()
+	for name, p := range procs {
+		if a.pauses.is(name) {
+			continue
+		}
+		if err := p.WaitReady(ctx); err != nil && a.current(name, p) {
 			return fmt.Errorf("processor %s is not ready: %w", name, cmp.Or(context.Cause(ctx), err))
 		}
 	}

@@ -103,11 +103,16 @@ func (w *world) record(m flow.Message) *kgo.Record {
 
 func (w *world) send(ms ...flow.Message) {
 	w.t.Helper()
+	w.produce(w.records(ms)...)
+}
+
+func (w *world) records(ms []flow.Message) []*kgo.Record {
+	w.t.Helper()
 	rs := make([]*kgo.Record, len(ms))
 	for i, m := range ms {
 		rs[i] = w.record(m)
 	}
-	w.produce(rs...)
+	return rs
 }
 
 func (w *world) produce(rs ...*kgo.Record) {

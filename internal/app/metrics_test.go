@@ -97,6 +97,11 @@ func TestFailuresAreCounted(t *testing.T) {
 		if delays[`_count{kind="retry"}`] != 1 || delays[`_bucket{kind="retry",le="2"}`] != 1 {
 			t.Errorf("delays %v", delays)
 		}
+		safe := w.scrape(cfg.Dial, "orderlog_safe_downtime_seconds")
+		const month = 30 * 24 * 3600. // the embedded broker keeps offsets for ever
+		if read, left := safe[`{group="order",topic="order-replies"}`], safe[`{group="credit",topic="credit-tasks"}`]; read != month || left >= month || left < month-3600 {
+			t.Errorf("order has %v seconds, and credit, which is down, %v; want 30 days, and a little less; of %v", read, left, safe)
+		}
 		const refused = `{cause="refused",processor="order"}`
 		check("orderlog_dead_letters_open", map[string]float64{refused: 1})
 		check("orderlog_dead_letters_total", map[string]float64{refused: 2})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -46,16 +47,19 @@ func (f findings) count(level string) (n int) {
 }
 
 func newDoctor(s *session) *cobra.Command {
-	return &cobra.Command{
+	var floor time.Duration
+	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check brokers, topics, registry, groups and clock",
 		Long: `Looks at everything that orderlog stands on, changes nothing, and says what to do
 about what it finds. It fails if anything is so wrong that orders would be stuck or
-records lost. The clock is compared with the Date that the schema registry answers.`,
+records lost. The clock is compared with the Date that the schema registry answers.
+A warning says which group may not stay down for as long as --downtime-floor
+without losing something.`,
 		Args:    nothing(),
 		Example: example("orderlog doctor"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			found := s.examine(cmd.Context())
+			found := s.examine(cmd.Context(), floor)
 			if err := cmd.Context().Err(); err != nil {
 				return err
 			}
@@ -68,11 +72,14 @@ records lost. The clock is compared with the Date that the schema registry answe
 			return nil
 		},
 	}
+	cmd.Flags().DurationVar(&floor, "downtime-floor", 24*time.Hour, "how long every group shall be able to stay down, 0 if that does not matter")
+	settable(cmd, "downtime-floor")
+	return cmd
 }
 
-func (s *session) examine(ctx context.Context) findings {
+func (s *session) examine(ctx context.Context, floor time.Duration) findings {
 	var f findings
-	s.examineKafka(ctx, &f)
+	s.examineKafka(ctx, &f, floor)
 	s.examineRegistry(ctx, &f)
 	return f
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
@@ -15,7 +16,7 @@ import (
 	"github.com/orderlog/orderlog/topics"
 )
 
-func (s *session) examineKafka(ctx context.Context, f *findings) {
+func (s *session) examineKafka(ctx context.Context, f *findings, floor time.Duration) {
 	cl, err := s.connect(ctx)
 	if err != nil {
 		f.fail(cmp.Or(s.access.hint(err), noBrokerHint), "%v", err)
@@ -30,7 +31,7 @@ func (s *session) examineKafka(ctx context.Context, f *findings) {
 	if missing := s.examineTopics(ctx, adm, f); missing {
 		return
 	}
-	s.examineGroups(ctx, f)
+	s.examineGroups(ctx, f, floor)
 	s.examineDeadLetters(ctx, adm, f)
 }
 
@@ -87,8 +88,8 @@ func hintFor(c topicplan.Change) string {
 
 // examineGroups looks for groups that nobody runs and for positions that the log
 // does not have any more, or not yet.
-func (s *session) examineGroups(ctx context.Context, f *findings) {
-	lags, err := s.lag(ctx, nil, false)
+func (s *session) examineGroups(ctx context.Context, f *findings, floor time.Duration) {
+	lags, unsafe, err := s.lag(ctx, nil, false)
 	if err != nil {
 		f.fail("", "%v", err)
 		return
@@ -114,6 +115,7 @@ func (s *session) examineGroups(ctx context.Context, f *findings) {
 	} else {
 		f.ok("every group has members and a stable assignment")
 	}
+	examineDowntime(f, lags, unsafe, floor)
 }
 
 func (s *session) examineDeadLetters(ctx context.Context, adm *kadm.Client, f *findings) {

@@ -174,16 +174,12 @@ func (s *session) desk(ctx context.Context, as string) (*mend.Desk, error) {
 	if err != nil {
 		return nil, err
 	}
-	who := s.env.User
-	if as != "" {
-		who = as
-	}
-	if who == "" {
-		who = "unknown"
-	}
-	d, err := mend.New(ctx, mend.Config{Opts: s.kafka(), Serde: serde, Namespace: s.set.namespace, Who: who, Now: s.env.Now})
+	d, err := mend.New(ctx, mend.Config{Opts: s.kafka(), Serde: serde, Namespace: s.set.namespace, Who: s.who(as), Now: s.env.Now})
 	return d, s.explain(err)
 }
+
+// who it is, for the audit.
+func (s *session) who(as string) string { return cmp.Or(as, s.env.User, "unknown") }
 
 // explainMend adds what to do about it, unless that is said already.
 func (s *session) explainMend(err error) error {

@@ -24,7 +24,7 @@ func newOrder(s *session) *cobra.Command {
 		Example: example("orderlog order place --customer cus_1 --line sku_1:2 --wait",
 			"orderlog order get ord_CA-2014-100006"),
 	})
-	cmd.AddCommand(newOrderPlace(s), newOrderDeliver(s), newOrderCancel(s), newOrderGet(s), newOrderList(s))
+	cmd.AddCommand(newOrderPlace(s), newOrderDeliver(s), newOrderCancel(s), newOrderGet(s), newOrderList(s), newOrderHistory(s))
 	return cmd
 }
 

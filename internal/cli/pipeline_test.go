@@ -11,6 +11,7 @@ import (
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/devbroker"
 	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/internal/lag"
 	"github.com/orderlog/orderlog/processors"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/test/kafka"
@@ -96,7 +97,7 @@ func TestPipeline(t *testing.T) {
 
 	// Everything is handled, though markers make the offsets differ.
 	out, _ = orderlog(exitDone, "lag", "-o", "json")
-	var lags []groupLag
+	var lags []lag.Partition
 	if err := json.Unmarshal([]byte(out), &lags); err != nil || len(lags) == 0 {
 		t.Fatalf("lag: %v\n%s", err, out)
 	}

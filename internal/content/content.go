@@ -25,11 +25,12 @@ import (
 type Content map[string]map[string]string
 
 // Read reads every compacted topic of the catalogue to its read_committed end, but
-// not those whose keys are made of times: the calendar and the ledger of effects.
+// not those whose keys are made of times, the calendar and the ledger of effects, nor
+// who has paused what.
 func Read(ctx context.Context, opts []kgo.Opt, serde *schemas.Serde, namespace string) (Content, error) {
 	c := Content{}
 	for _, t := range topics.All() {
-		if !t.Compact || t.Name == topics.RetryTable || t.Name == topics.EffectsTable {
+		if !t.Compact || t.Name == topics.RetryTable || t.Name == topics.EffectsTable || t.Name == topics.Control {
 			continue
 		}
 		c[t.Name] = map[string]string{}

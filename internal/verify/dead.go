@@ -30,7 +30,8 @@ type deadLetters struct {
 
 type deadLetter struct {
 	coordinates
-	cause string
+	cause  string
+	record *kgo.Record // as it was; see keptWhole
 }
 
 // again is what a person has brought back: handled, unless it is parked.
@@ -53,8 +54,11 @@ func (d *deadLetters) add(r *kgo.Record) error {
 	l := letter.Parse(r)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.letters[letter.Target(topics.DeadLetter, r.Partition, r.Offset, r.Timestamp.UnixMilli())] = deadLetter{
-		coordinates{l.Topic, l.Partition, l.Offset}, l.Topic + ": " + cmp.Or(l.Cause, "unknown cause")}
+	kept := deadLetter{coordinates{l.Topic, l.Partition, l.Offset}, l.Topic + ": " + cmp.Or(l.Cause, "unknown cause"), nil}
+	if keptWhole(l.Topic) {
+		kept.record = l.Original()
+	}
+	d.letters[letter.Target(topics.DeadLetter, r.Partition, r.Offset, r.Timestamp.UnixMilli())] = kept
 	return nil
 }
 

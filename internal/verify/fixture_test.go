@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -320,7 +321,10 @@ func (f *fixture) record(t testing.TB, serde *schemas.Serde, topic string, p int
 	}
 	var err error
 	if topic == topics.DeadLetter {
-		r.Value = []byte("as it came")
+		first := strings.TrimPrefix(event.Header(r, letter.HeaderTopic), topics.Prefixed(f.namespace, ""))
+		if r.Value, err = serde.Encode(nil, first, e.body); err != nil {
+			r.Value = []byte("as it came")
+		}
 	} else if r.Value, err = serde.Encode(nil, topic, e.body); err != nil {
 		t.Fatalf("%s %s: %v", topic, e.key, err)
 	}

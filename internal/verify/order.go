@@ -46,6 +46,7 @@ type order struct {
 	refusals               int64
 	version                int64
 	told                   int64 // entries of the timeline up to the last one that somebody may be told of
+	heard                  int64 // the same, as of the last version that teller has handled
 	history                trail
 	noted                  bool    // as it was before, with another note of its group's
 	faults                 *faults // nil: none
@@ -90,6 +91,9 @@ func (l *orderLog) add(r *kgo.Record) error {
 	}
 	l.apply(at(r), &l.row)
 	l.orders[key].noted = event.Header(r, event.Type) == ""
+	if c := l.w.cut; c != nil && c.told != nil && r.Offset < c.told[r.Partition] {
+		l.orders[key].heard = l.orders[key].told
+	}
 	return nil
 }
 

@@ -1,0 +1,36 @@
+package kgoka
+
+import "testing"
+
+func TestApplied(t *testing.T) {
+	at := func(topic byte, partition int32, offset int64) Origin {
+		return Origin{TopicID: [16]byte{topic}, Partition: partition, Offset: offset}
+	}
+	was := Applied(nil).With(at(1, 0, 5)).With(at(1, 0, 3)).With(at(2, 3, 7))
+	if !was.Seen(at(1, 0, 5)) || was.Seen(at(1, 0, 6)) || was.Seen(at(1, 1, 0)) || !was.Seen(at(2, 3, 1)) {
+		t.Errorf("%x does not remember what it has seen", was)
+	}
+	now := was.With(at(1, 0, 9))
+	for range 2 { // once more, over one that came back
+		back := was.Over(now, 4)
+		if vector(back).olderThan(vector(now)) {
+			t.Errorf("%x would be dropped where %x stands", back, now)
+		}
+		if back.Seen(at(1, 0, 9)) || !back.Seen(at(2, 3, 7)) {
+			t.Errorf("%x has not seen what %x had", back, was)
+		}
+		if _, err := ParseApplied(back); err != nil {
+			t.Error(err)
+		}
+		now = back.With(at(1, 0, 9))
+	}
+	if gone := Applied(nil).Over(now, 4); vector(gone.With(at(1, 0, 1))).olderThan(vector(now)) || gone.Seen(at(1, 0, 1)) {
+		t.Errorf("%x, in place of %x", gone, now)
+	}
+	if none := Applied(nil).Over(nil, 4); none != nil {
+		t.Errorf("%x, in place of nothing", none)
+	}
+	if same := now.Over(was, 4); string(same) != string(now) {
+		t.Errorf("%x, and nothing was in its way", same)
+	}
+}
