@@ -28,8 +28,8 @@ test-kafka: ## the tests that need Apache Kafka, which Maven fetches once
 	else ORDERLOG_TEST_KAFKA=1 $(GO) test -count=1 -p 1 -timeout 15m ./kgoka ./test/... && \
 	ORDERLOG_TEST_KAFKA=1 $(GO) test -count=1 ./internal/cli -run 'TestRedrive|TestRetries'; fi
 
-race: ## all tests under the race detector; internal/crash kills a binary that has none
-	$(GO) test -race $$($(GO) list ./... | grep -v /internal/crash)
+race: ## tests under the race detector: without the longest, and without what has one goroutine or kills another binary
+	$(GO) test -race -short $$($(GO) list ./... | grep -vE '/internal/(check|crash|superstore)$$')
 
 crash: ## 20 times kill -9 during 50,000 orders, during sending, and while rules panic
 	$(GO) test ./internal/crash -run TestKill -crash.kills=20 -crash.orders=50000 -crash.effects=off -v -timeout 30m -count=1

@@ -111,6 +111,9 @@ func TestDeadlineTakenAway(t *testing.T) {
 // What fails at every attempt is tried when the schedule says, and is then a dead
 // letter that tells of all attempts.
 func TestScheduleToItsEnd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many virtual hours")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		cfg := virtual(t)
 		cfg.Processors = []string{"order", "retry"}

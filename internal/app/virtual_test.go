@@ -18,6 +18,9 @@ import (
 // An hour of orders on a virtual clock and a virtual network, twice: the
 // business comes out the same, whatever the goroutines did.
 func TestAnHourOfOrdersTwice(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a virtual hour, twice")
+	}
 	const orders, seed = 720, 11
 	first, second := virtualHour(t, orders, seed), virtualHour(t, orders, seed)
 	for _, d := range content.Diff(first, second, 5) {

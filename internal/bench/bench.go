@@ -209,6 +209,9 @@ func (r *run) workOff(ctx context.Context, res *Result) error {
 	res.StartSeconds = time.Since(began).Seconds()
 	guarded, done := r.app.Guard(ctx)
 	defer done()
+	if err := r.begun(guarded); err != nil {
+		return err
+	}
 	if err := r.out.WaitRead(guarded, app.Names()...); err != nil { // more than settled: the followers are done, too
 		return err
 	}
@@ -218,6 +221,27 @@ func (r *run) workOff(ctx context.Context, res *Result) error {
 	for _, s := range r.app.Stats() {
 		res.Consumed += float64(s.In) / float64(r.N)
 		res.Produced += float64(s.Out) / float64(r.N)
+	}
+	return nil
+}
+
+// begun waits until each processor has committed something: one that has not is taken
+// by WaitRead for one that has nothing to do.
+func (r *run) begun(ctx context.Context) error {
+	idle := func() bool {
+		for _, s := range r.app.Stats() {
+			if s.In == 0 {
+				return true
+			}
+		}
+		return false
+	}
+	for idle() {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 	return nil
 }

@@ -20,6 +20,9 @@ var (
 // is sent, under the same ID, at least once and at most once more for each try whose
 // end nobody could write down; the ledger counts those.
 func TestKill(t *testing.T) {
+	if testing.Short() {
+		*kills = min(*kills, 5)
+	}
 	for _, instances := range []int{1, 2} {
 		t.Run(fmt.Sprint(instances), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { killAtWork(t, instances) })
