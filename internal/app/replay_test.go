@@ -169,6 +169,9 @@ func TestReplayToBeKilled(t *testing.T) {
 // A run that is killed at any of its steps has done nothing or all, and says which; going
 // on with it, undoing it and forgetting it all lead where they should.
 func TestReplayThatDies(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it builds and kills processes")
+	}
 	const group = "inventory"
 	w := start(t, config(t))
 	mixed(w, 30)
