@@ -360,7 +360,7 @@ func (g *Group) judge(to Target) {
 func (g *Group) statements() (notes []string) {
 	for _, in := range g.unit.Inputs {
 		if t, ok := topics.Find(in); ok && t.Compact {
-			notes = append(notes, fmt.Sprintf("%s is compacted: of a %s whose records were more than one, the last is there for certain; the group acts on the state that it sees", in, t.Key))
+			notes = append(notes, fmt.Sprintf("%s is compacted: of several records of one %s, the last is there for certain; the group acts on the state that it sees", in, t.Key))
 		}
 	}
 	return notes
