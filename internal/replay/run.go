@@ -261,21 +261,33 @@ func (r *Replayer) decided(ctx context.Context, bare string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, txnTimeout+patience)
 	defer cancel()
-	for {
+	err = poll(ctx, func() (bool, error) {
 		ends, err := client.Ends(ctx, r.adm, topic)
 		if err != nil {
-			return err
+			return false, err
 		}
-		open := false
 		for num, end := range high {
-			open = open || ends[num] < end
+			if ends[num] < end {
+				return false, nil
+			}
 		}
-		if !open {
-			return nil
+		return true, nil
+	})
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("topic %q: the transaction of another replay stays open: %w", topic, err)
+	}
+	return err
+}
+
+// poll asks until the answer is yes.
+func poll(ctx context.Context, done func() (bool, error)) error {
+	for {
+		if ok, err := done(); ok || err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("topic %q: the transaction of another replay stays open: %w", topic, ctx.Err())
+			return ctx.Err()
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -315,25 +327,21 @@ func (r *Replayer) say(ctx context.Context, c schemas.GroupControl, what string,
 func (r *Replayer) empty(ctx context.Context, g *Group, how How) error {
 	wait, cancel := context.WithTimeout(ctx, how.Wait)
 	defer cancel()
-	for told := false; ; told = true {
-		if err := r.describe(ctx, g); err != nil {
-			return err
-		}
-		if len(g.Members) == 0 {
-			return nil
+	told := false
+	err := poll(wait, func() (bool, error) {
+		if err := r.describe(ctx, g); err != nil || len(g.Members) == 0 {
+			return true, err
 		}
 		if !told {
 			how.Tell(fmt.Sprintf("waiting for %s to be left by %s", g.Name, strings.Join(g.Members, ", ")))
 		}
-		select {
-		case <-wait.Done():
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return fmt.Errorf("group %s: %w after %v: %s", g.Name, ErrNotEmpty, how.Wait, strings.Join(g.Members, ", "))
-		case <-time.After(50 * time.Millisecond):
-		}
+		told = true
+		return false, nil
+	})
+	if err != nil && wait.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("group %s: %w after %v: %s", g.Name, ErrNotEmpty, how.Wait, strings.Join(g.Members, ", "))
 	}
+	return err
 }
 
 // release has groups go on that this run has paused and not done. Who interrupts a

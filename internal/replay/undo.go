@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/orderlog/orderlog/schemas"
 )
@@ -42,6 +45,14 @@ func (s *Status) Half() bool { return s.Paused != nil && s.Paused.Replay != "" }
 
 // Status looks at groups; it changes nothing.
 func (r *Replayer) Status(ctx context.Context, groups []string) ([]*Status, error) {
+	var ids []string
+	for _, name := range groups {
+		ids = append(ids, r.name(TransactionalID(name)))
+	}
+	txns, err := r.transactions(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
 	said, _, err := Controls(ctx, r.cfg.Opts, r.adm, r.cfg.Serde, r.cfg.Namespace)
 	if err != nil {
 		return nil, err
@@ -49,14 +60,6 @@ func (r *Replayer) Status(ctx context.Context, groups []string) ([]*Status, erro
 	events, err := r.events(ctx)
 	if err != nil {
 		return nil, err
-	}
-	var ids []string
-	for _, name := range groups {
-		ids = append(ids, r.name(TransactionalID(name)))
-	}
-	txns, err := r.adm.DescribeTransactions(ctx, ids...)
-	if err != nil {
-		return nil, fmt.Errorf("describing transactions: %w", err)
 	}
 	var all []*Status
 	for i, name := range groups {
@@ -74,6 +77,23 @@ func (r *Replayer) Status(ctx context.Context, groups []string) ([]*Status, erro
 		all = append(all, s)
 	}
 	return all, nil
+}
+
+// transactions describes them when none is between its end and the markers of it, which
+// readers of committed records wait for.
+func (r *Replayer) transactions(ctx context.Context, ids []string) (txns kadm.DescribedTransactions, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err = poll(ctx, func() (bool, error) {
+		txns, err = r.adm.DescribeTransactions(ctx, ids...)
+		if err != nil {
+			return false, fmt.Errorf("describing transactions: %w", err)
+		}
+		return !slices.ContainsFunc(txns.Sorted(), func(t kadm.DescribedTransaction) bool {
+			return strings.HasPrefix(t.State, "Prepare")
+		}), nil
+	})
+	return txns, err
 }
 
 // events returns runs and undoings of groups, the oldest first.
