@@ -108,3 +108,33 @@ func live() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// BenchmarkMemory tells what an order takes of all that is folded, its effects included.
+func BenchmarkMemory(b *testing.B) {
+	const orders = 20_000
+	f, opts, serde := longLog(orders), cluster(b, ""), schemas.NewLocalSerde()
+	f.tell()
+	f.store(b, opts, serde)
+	cfg, err := f.config(opts, serde).withDefaults()
+	if err != nil {
+		b.Fatal(err)
+	}
+	f.log = nil
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer cl.Close()
+	before := live()
+	var w *world
+	for b.Loop() {
+		if w, err = fold(b.Context(), cfg, cl); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(live()-before)/orders, "B/order")
+	began := time.Now()
+	w.report()
+	b.ReportMetric(time.Since(began).Seconds(), "s/checks")
+	runtime.KeepAlive(w)
+}

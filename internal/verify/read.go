@@ -32,6 +32,7 @@ type reader struct {
 	partitions map[string]int // by catalogue topic
 	telling    bool           // teller runs
 	records    atomic.Int64
+	passed     int64 // offsets, by earlier cuts
 
 	mu      sync.Mutex
 	details kadm.TopicDetails
@@ -82,7 +83,8 @@ type sink interface{ add(*kgo.Record) error }
 // readTo reads every partition up to its end at the cut: what is dead or parked
 // first, since that says what became of the commands.
 func (r *reader) readTo(ctx context.Context, c *cut, w *world, progress func(done, total int64)) error {
-	var total, done int64
+	done := r.passed
+	total := done
 	var mu sync.Mutex
 	var before, after []func() error
 	for _, topic := range slices.Concat(tables, logs) {
@@ -118,7 +120,9 @@ func (r *reader) readTo(ctx context.Context, c *cut, w *world, progress func(don
 	if err := w.park(); err != nil {
 		return err
 	}
-	return parallel(after)
+	err := parallel(after)
+	r.passed = done
+	return err
 }
 
 // parallel runs jobs, a few at a time, and returns when all are done.

@@ -122,6 +122,10 @@ func violation(topic, what, key, detail string) Violation {
 	return v
 }
 
+var checks = []func(*world) Check{
+	checkOrders, checkStock, checkCredit, checkInvoices, checkAmounts, checkVouchers, checkEffects, checkStuck, checkHistory, listParked, listDeadLetters,
+}
+
 // report runs the checks over what was folded.
 func (w *world) report() Report {
 	r := Report{OK: true, Still: w.still, Offsets: map[string]map[int32]int64{}, InFlight: w.waiting(), Summary: w.summary()}
@@ -133,12 +137,14 @@ func (w *world) report() Report {
 		r.Offsets[w.names(topic)] = m
 	}
 	w.eachOrder(func(o *order) { r.InFlight += one(o.asks() > 0) })
-	for _, check := range []func(*world) Check{
-		checkOrders, checkStock, checkCredit, checkInvoices, checkAmounts, checkVouchers, checkEffects, checkStuck, checkHistory, listParked, listDeadLetters,
-	} {
-		c := check(w)
+	r.Checks = make([]Check, len(checks))
+	var jobs []func() error
+	for i, check := range checks {
+		jobs = append(jobs, func() error { r.Checks[i] = check(w); return nil })
+	}
+	_ = parallel(jobs) // which only read what was folded
+	for _, c := range r.Checks {
 		r.OK = r.OK && c.OK
-		r.Checks = append(r.Checks, c)
 	}
 	return r
 }

@@ -37,7 +37,7 @@ type Config struct {
 
 	Now      func() time.Time        // nil: time.Now
 	Log      *slog.Logger            // nil: silent
-	Progress func(done, total int64) // offsets read so far; never called twice at a time. May be nil
+	Progress func(done, total int64) // offsets read so far, of all cuts; never called twice at a time. May be nil
 }
 
 func (c Config) withDefaults() (Config, error) {
