@@ -59,7 +59,11 @@ func TestWhyComesBack(t *testing.T) {
 		}
 	}})
 	s.run("", "produce", "--orders", "1", "--seed", "3")
-	order := slices.Collect(maps.Keys(s.states()))[0]
+	orders := s.states()
+	for len(orders) == 0 { // until it is taken up
+		orders = s.states()
+	}
+	order := slices.Collect(maps.Keys(orders))[0]
 	s.soon(order, "order-commands orders.order.place > inventory-tasks inventory.stock.reserve > order-replies stock.reserved")
 	s.run("", "order", "deliver", order)
 	const parked = "order-commands orders.order.deliver > retry record.parked"
