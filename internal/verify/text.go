@@ -64,13 +64,20 @@ func (p *printer) verdict(r Report) {
 		verdict = p.paint(red, "the log does NOT hold")
 	}
 	p.line("%s  (%s records read in %s)", verdict, count(r.Records), r.Took.Round(time.Millisecond))
-	if !r.Still {
+	switch {
+	case r.At != nil:
+		p.line("%s", p.paint(yellow, "as of "+r.At.UTC().Format(time.RFC3339)+", give or take half a minute: balances were compared with what they could be"))
+	case !r.Still:
 		p.line("%s", p.paint(yellow, fmt.Sprintf("in flight: %s orders and records; balances were compared with what they can still become", count(r.InFlight))))
 	}
 	p.line("")
 }
 
 func (p *printer) check(c Check) {
+	if c.Skipped != "" {
+		p.line("%s  %-12s not checked: %s", p.paint(yellow, "--  "), c.Name, c.Skipped)
+		return
+	}
 	mark := p.paint(green, "ok  ")
 	if !c.OK {
 		mark = p.paint(red, "FAIL")

@@ -35,6 +35,10 @@ type Config struct {
 	// the answer is about a log in motion: bounds instead of equalities.
 	Wait time.Duration
 
+	// At is a moment of the past to verify instead of now; nil: now. What cannot be
+	// known of then is left out, or has bounds.
+	At *At
+
 	Now      func() time.Time        // nil: time.Now
 	Log      *slog.Logger            // nil: silent
 	Progress func(done, total int64) // offsets read so far, of all cuts; never called twice at a time. May be nil
@@ -77,11 +81,18 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	}
 	defer cl.Close()
 
-	w, records, err := follow(ctx, cfg, cl)
+	look := follow
+	if cfg.At != nil {
+		look = lookBack
+	}
+	w, records, err := look(ctx, cfg, cl)
 	if err != nil {
 		return Report{}, fmt.Errorf("verify: %w", err)
 	}
 	w.now, w.stuckAfter, w.opening = cfg.Now().UnixMilli(), cfg.StuckAfter.Milliseconds(), cfg.OpeningLimit
+	if w.past != nil {
+		w.now = w.past.at.UnixMilli()
+	}
 	r := w.report()
 	r.Records, r.Took = records, cfg.Now().Sub(began)
 	return r, nil

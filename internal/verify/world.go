@@ -44,6 +44,8 @@ type world struct {
 	before offsets
 	still  bool // nothing moves: every bound is an equality
 
+	past *past // nil: it is now
+
 	telling bool // teller runs: it is waited for
 
 	now, stuckAfter, opening int64
