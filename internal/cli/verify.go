@@ -13,7 +13,7 @@ import (
 
 func newVerify(s *session) *cobra.Command {
 	var cfg verify.Config
-	var at string
+	var at, checkpoint, key string
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Prove that nothing was lost and nothing done twice, or say what was",
@@ -28,17 +28,35 @@ can be checked of any time, as far as compaction has left them; orders, stock, c
 invoices and vouchers as long as it has left every order's version of then, and product
 by product, customer by customer, where it has left the row. Effects, and what was
 parked, cannot: the log does not say when they were handled. What a group had read then
-is known from what it wrote; what moved within half a minute has bounds.`,
+is known from what it wrote; what moved within half a minute has bounds.
+
+With --checkpoint it goes on from what an earlier run has folded and left in FILE, and
+leaves what the next run needs. All checks are made, of all orders; only the reading is
+spared. The file is signed: one that was changed is refused, and so is one of another
+log. Commands and dead letters that are past their retention are still known.`,
 		Args: nothing(),
 		Example: example("orderlog verify", "orderlog verify --wait 2m -o json",
-			"orderlog verify --at 2026-01-31T08:00:00Z", "orderlog verify --at order-table:0=1200,order-table:1=1187"),
+			"orderlog verify --at 2026-01-31T08:00:00Z", "orderlog verify --at order-table:0=1200,order-table:1=1187",
+			"orderlog verify --checkpoint books.checkpoint"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cfg.Wait < 0 || cfg.StuckAfter <= 0 {
 				return usagef("--wait and --stuck-after want a time to come")
 			}
+			if at != "" && checkpoint != "" {
+				return usagef("--checkpoint is of now: it does not go with --at")
+			}
+			if key != "" && checkpoint == "" {
+				return usagef("--checkpoint-key is of a --checkpoint")
+			}
 			if at != "" {
 				var err error
 				if cfg.At, err = s.verifyAt(at); err != nil {
+					return err
+				}
+			}
+			if checkpoint != "" {
+				var err error
+				if cfg.Checkpoint, err = s.checkpoint(checkpoint, key); err != nil {
 					return err
 				}
 			}
@@ -50,6 +68,8 @@ is known from what it wrote; what moved within half a minute has bounds.`,
 	fs.DurationVar(&cfg.StuckAfter, "stuck-after", 5*time.Minute, "an order that has waited so long for a verdict is stuck")
 	fs.Var(newMoney(&cfg.OpeningLimit, 100_000), "opening-credit", "credit of a customer who is new, as orderlog run has it, `AMOUNT`")
 	fs.StringVar(&at, "at", "", "the books as of then: a time, OFFSETS as TOPIC:PARTITION=OFFSET,..., or a file of them or of a report: `MOMENT`")
+	fs.StringVar(&checkpoint, "checkpoint", "", "go on from `FILE`, and leave there what the next run needs")
+	fs.StringVar(&key, "checkpoint-key", "", "sign it with what is in `FILE`, 32 bytes or more (default the checkpoint's name and .key; made where neither is there)")
 	settable(cmd, "opening-credit")
 	return cmd
 }
@@ -71,8 +91,11 @@ func (s *session) verify(ctx context.Context, cfg verify.Config) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if errors.Is(err, verify.ErrAt) {
+		switch {
+		case errors.Is(err, verify.ErrAt):
 			return err
+		case errors.Is(err, verify.ErrCheckpoint):
+			return hinted(err, "if you know why, remove it: the next run reads all")
 		}
 		return hinted(err, "`orderlog doctor` checks brokers, topics and registry")
 	}

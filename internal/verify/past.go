@@ -55,20 +55,15 @@ var rested = []string{topics.OrderTable, topics.InventoryTable, topics.CreditTab
 var unasked = []string{topics.NotificationTable, topics.EffectsTable, topics.Effects, topics.EffectsLoop, topics.NotificationLoop}
 
 // lookBack reads the log as it was.
-func lookBack(ctx context.Context, cfg Config, cl *kgo.Client) (*world, int64, error) {
-	r, err := newReader(ctx, cl, cfg.Namespace)
-	if err != nil {
-		return nil, 0, err
-	}
+func lookBack(ctx context.Context, cfg Config, r *reader, w *world) error {
 	now, err := r.cut(ctx)
 	if err != nil {
-		return nil, 0, err
+		return err
 	}
 	moment, c, before, err := r.then(ctx, cfg, now)
 	if err != nil {
-		return nil, 0, err
+		return err
 	}
-	w := newWorld(ctx, cfg, r.partitions)
 	w.past = &past{at: moment, gone: map[string]map[string]bool{}}
 	marks := w.mark(c)
 
@@ -85,15 +80,15 @@ func lookBack(ctx context.Context, cfg Config, cl *kgo.Client) (*world, int64, e
 		}
 	}
 	if err := r.readAll(ctx, &reach, w, rested, cfg.Progress); err != nil {
-		return nil, 0, err
+		return err
 	}
 	r.handled(c, marks)
 	w.advance(c, &cut{ends: before})
 	if err := r.readTo(ctx, &reach, w, cfg.Progress); err != nil {
-		return nil, 0, err
+		return err
 	}
 	w.settle()
-	return w, r.records.Load(), nil
+	return nil
 }
 
 // then finds the moment: its cut, without what was committed, and the ends shortly before.

@@ -36,12 +36,13 @@ type reader struct {
 	mu      sync.Mutex
 	details kadm.TopicDetails
 	next    offsets // where to read on
+	from    offsets // where reading began, or began anew after a gap
 
 	done, total int64 // offsets to read, of all cuts
 }
 
 func newReader(ctx context.Context, cl *kgo.Client, namespace string) (*reader, error) {
-	r := &reader{cl: cl, adm: kadm.NewClient(cl), namespace: namespace, partitions: map[string]int{}, next: offsets{}}
+	r := &reader{cl: cl, adm: kadm.NewClient(cl), namespace: namespace, partitions: map[string]int{}, next: offsets{}, from: offsets{}}
 	if err := r.refresh(ctx); err != nil {
 		return nil, err
 	}
@@ -120,8 +121,12 @@ func (r *reader) begin(c *cut) {
 	for topic, ends := range c.ends {
 		if r.next[topic] == nil {
 			r.next[topic] = slices.Clone(c.starts[topic])
+			r.from[topic] = slices.Clone(c.starts[topic])
 		}
 		for p, end := range ends {
+			if start := c.starts[topic][p]; start > r.next[topic][p] {
+				r.next[topic][p], r.from[topic][p] = start, start
+			}
 			if slices.Contains(tails, topic) {
 				r.next[topic][p] = max(r.next[topic][p], c.committed[topic][p])
 			}
@@ -191,7 +196,7 @@ func (r *reader) skip(ctx context.Context, topic string, p int32, next *int64) e
 	if starts[topic][p] <= *next {
 		return kerr.OffsetOutOfRange
 	}
-	*next = starts[topic][p]
+	*next, r.from[topic][p] = starts[topic][p], starts[topic][p]
 	return nil
 }
 

@@ -20,6 +20,8 @@ type Report struct {
 
 	At *time.Time `json:"at,omitempty"` // the moment of the past that it is about, within half a minute; nil: now
 
+	Since *time.Time `json:"since,omitempty"` // of the checkpoint that it went on from; nil: all was read
+
 	InFlight int64         `json:"in_flight"` // orders that wait for a verdict, and records for their processor
 	Records  int64         `json:"records"`   // read
 	Took     time.Duration `json:"took_ns"`

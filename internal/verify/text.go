@@ -64,6 +64,9 @@ func (p *printer) verdict(r Report) {
 		verdict = p.paint(red, "the log does NOT hold")
 	}
 	p.line("%s  (%s records read in %s)", verdict, count(r.Records), r.Took.Round(time.Millisecond))
+	if r.Since != nil {
+		p.line("what stood before %s was folded by an earlier run", r.Since.UTC().Format(time.RFC3339))
+	}
 	switch {
 	case r.At != nil:
 		p.line("%s", p.paint(yellow, "as of "+r.At.UTC().Format(time.RFC3339)+", give or take half a minute: balances were compared with what they could be"))
