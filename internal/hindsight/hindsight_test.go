@@ -1,0 +1,322 @@
+package hindsight_test
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderlog/orderlog/internal/app"
+	"github.com/orderlog/orderlog/internal/client"
+	"github.com/orderlog/orderlog/internal/event"
+	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/internal/hindsight"
+	"github.com/orderlog/orderlog/internal/sim"
+	"github.com/orderlog/orderlog/internal/verify"
+	"github.com/orderlog/orderlog/internal/workload"
+	"github.com/orderlog/orderlog/processors"
+	"github.com/orderlog/orderlog/schemas"
+	"github.com/orderlog/orderlog/topics"
+)
+
+const openingLimit = 100_000
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// shop is a cluster with processors that have handled what was sent.
+type shop struct {
+	t  testing.TB
+	on *app.App
+}
+
+// trade runs a shop with so many orders, all that goes wrong with them, deliveries of
+// all that there are, and some orders in JSON.
+func trade(t testing.TB, seed uint64, orders int) *shop {
+	t.Helper()
+	on, err := app.New(app.Config{Partitions: 3, Rules: processors.Config{OpeningLimit: openingLimit}, Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))})
+	must(t, err)
+	must(t, on.Start(t.Context()))
+	t.Cleanup(func() { must(t, on.Stop()) })
+	s := &shop{t, on}
+	w, err := workload.New(workload.Config{Seed: seed, Orders: orders, Customers: 60, Products: 40, Stock: 400, Credit: 3_000_000, Faults: workload.Faults{
+		Duplicates: 0.05, Conflicts: 0.02, UnknownProducts: 0.02, Broke: 0.1, SoldOut: 0.1, Cancels: 0.15, Undecodable: 0.02, EarlyDeliveries: 0.05, Deliveries: 0.2}})
+	must(t, err)
+	var rs []*kgo.Record
+	for it := range w.Setup() {
+		rs = append(rs, s.record(it))
+	}
+	s.send(rs)
+	rs = nil
+	for it := range w.Commands() {
+		rs = append(rs, s.record(it))
+	}
+	rs = append(rs,
+		s.json("ord_json-1", `{"order_id":"ord_json-1","customer_id":"cus_json","currency":"EUR","lines":[{"sku":"sku_00001","quantity":1}]}`),
+		s.json("ord_json-2", `{"order_id":"ord_json-2","customer_id":"cus_json","currency":"euro","lines":[{"sku":"sku_00001","quantity":1}]}`))
+	s.send(rs)
+	s.settled()
+	rs = nil
+	for id := range s.orders() {
+		rs = append(rs, s.record(workload.Item{Message: workload.Delivery(id, time.Now().UnixMilli())}))
+	}
+	s.send(rs)
+	s.settled()
+	return s
+}
+
+func (s *shop) record(it workload.Item) *kgo.Record {
+	s.t.Helper()
+	if it.Raw != nil {
+		return &kgo.Record{Topic: it.Topic, Key: []byte(it.Key), Value: it.Raw}
+	}
+	value, err := s.on.Serde().Encode(nil, it.Topic, it.Body)
+	must(s.t, err)
+	return &kgo.Record{Topic: it.Topic, Key: []byte(it.Key), Value: value, Headers: event.Append(nil, "/test", event.Avro, it.Message)}
+}
+
+func (s *shop) json(key, body string) *kgo.Record {
+	m := flow.Message{ID: "evt_" + key, Type: schemas.OrdersOrderPlace, At: time.Now().UnixMilli()}
+	return &kgo.Record{Topic: topics.OrderCommands, Key: []byte(key), Value: []byte(body), Headers: event.Append(nil, "/test", event.JSON, m)}
+}
+
+func (s *shop) send(rs []*kgo.Record) {
+	s.t.Helper()
+	cl, err := kgo.NewClient(append(s.on.ClientOpts(), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))...)
+	must(s.t, err)
+	defer cl.Close()
+	must(s.t, cl.ProduceSync(s.t.Context(), rs...).FirstErr())
+}
+
+func (s *shop) settled() {
+	s.t.Helper()
+	r, err := verify.Run(s.t.Context(), verify.Config{Client: s.on.ClientOpts(), Serde: s.on.Serde(), Wait: 40 * time.Second, OpeningLimit: openingLimit})
+	must(s.t, err)
+	if !r.OK || !r.Still {
+		r.Text(s.t.Output(), false)
+		s.t.Fatal("the books do not balance")
+	}
+}
+
+func (s *shop) orders() map[string]*schemas.Order {
+	s.t.Helper()
+	adm, err := kadm.NewOptClient(s.on.ClientOpts()...)
+	must(s.t, err)
+	defer adm.Close()
+	span, err := client.Whole(s.t.Context(), adm, topics.OrderTable)
+	must(s.t, err)
+	orders := map[string]*schemas.Order{}
+	must(s.t, span.Read(s.t.Context(), s.on.ClientOpts(), func(r *kgo.Record) (bool, error) {
+		if len(r.Value) == 0 { // it only remembers what was refused
+			return true, nil
+		}
+		o := new(schemas.Order)
+		orders[string(r.Key)] = o
+		return true, s.on.Serde().DecodeInto(s.t.Context(), topics.OrderTable, r.Value, o)
+	}))
+	return orders
+}
+
+func (s *shop) ask(cfg hindsight.Config) *hindsight.Report {
+	s.t.Helper()
+	cfg.Opts, cfg.Serde, cfg.OpeningLimit = s.on.ClientOpts(), s.on.Serde(), openingLimit
+	r, err := hindsight.Run(s.t.Context(), cfg)
+	must(s.t, err)
+	s.t.Logf("%d commands, %d orders compared, %d same, %d open, %d unknown %q", r.Commands, r.Compared, r.Same, r.Open, r.Unknown, r.Notes)
+	for _, k := range r.Kinds {
+		s.t.Logf("%s: %d orders: %s %v", k.Cause, k.Orders, k.Kind, k.Stakes)
+	}
+	return r
+}
+
+// byTheRules are the orders that differ for sure, by kind.
+func byTheRules(r *hindsight.Report) map[string]string {
+	ids := map[string]string{}
+	for _, d := range r.Differences {
+		if d.Cause == hindsight.ByRules {
+			ids[d.Order] = d.Kind
+		}
+	}
+	return ids
+}
+
+// changed is orderlog's rules with one decided otherwise.
+func changed(name string, with func(decide func(any, flow.Message) (any, []flow.Message, bool), row any, m flow.Message) (any, []flow.Message, bool)) []sim.Rule {
+	rules := sim.Rules(openingLimit)
+	for i, r := range rules {
+		if r.Name == name {
+			decide := r.Decide
+			rules[i].Decide = func(row any, m flow.Message) (any, []flow.Message, bool) { return with(decide, row, m) }
+		}
+	}
+	return rules
+}
+
+// dearer are rules by which a voucher is for orders of 500.00 EUR.
+func dearer() []sim.Rule {
+	return changed("voucher", func(decide func(any, flow.Message) (any, []flow.Message, bool), row any, m flow.Message) (any, []flow.Message, bool) {
+		if o, ok := m.Body.(*schemas.Order); ok && o.Gross < 50_000 {
+			return row, nil, false
+		}
+		return decide(row, m)
+	})
+}
+
+// reduced are rules by which orders have the VAT of the second half of 2020.
+func reduced() []sim.Rule {
+	return changed("order", func(decide func(any, flow.Message) (any, []flow.Message, bool), row any, m flow.Message) (any, []flow.Message, bool) {
+		if _, ok := m.Body.(*schemas.PlaceOrder); ok {
+			m.At = time.Date(2020, time.August, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
+		}
+		return decide(row, m)
+	})
+}
+
+// lenient are rules by which five more are sold than there are.
+func lenient() []sim.Rule {
+	return changed("inventory", func(decide func(any, flow.Message) (any, []flow.Message, bool), row any, m flow.Message) (any, []flow.Message, bool) {
+		if _, ok := m.Body.(*schemas.ReserveStock); !ok {
+			return decide(row, m)
+		}
+		was := row.(schemas.Stock)
+		was.OnHand += 5
+		next, outs, changed := decide(was, m)
+		is := next.(schemas.Stock)
+		is.OnHand -= 5
+		return is, outs, changed
+	})
+}
+
+// short tells by how much the stock was too small for an order, at the most.
+func short(o *schemas.Order) (most int64) {
+	for _, why := range o.Reasons {
+		var wanted, onHand int64
+		if i := strings.Index(why, "(wanted"); strings.HasPrefix(why, "out_of_stock") && i > 0 {
+			if _, err := fmt.Sscanf(why[i:], "(wanted %d, on hand %d)", &wanted, &onHand); err == nil {
+				most = max(most, wanted-onHand)
+			}
+		}
+	}
+	return most
+}
+
+func TestRules(t *testing.T) {
+	seed := rand.Uint64()
+	defer func() {
+		if t.Failed() {
+			t.Logf("seed %d", seed)
+		}
+	}()
+	s := trade(t, seed, 1000)
+	orders := s.orders()
+	states := map[string]int{}
+	for _, o := range orders {
+		states[o.State]++
+	}
+	t.Logf("orders %v", states)
+
+	t.Run("the same", func(t *testing.T) {
+		s.t = t
+		r := s.ask(hindsight.Config{})
+		if ids := byTheRules(r); len(ids) > 0 {
+			t.Errorf("by rules that have not changed: %v", ids)
+		}
+		if r.Compared != len(orders) || r.Open+r.Unknown > 0 {
+			t.Errorf("%d of %d orders are compared", r.Compared, len(orders))
+		}
+	})
+	t.Run("another voucher", func(t *testing.T) {
+		s.t = t
+		want := map[string]string{}
+		var sum int64
+		for id, o := range orders {
+			if len(o.Vouchers) > 0 && o.Gross < 50_000 {
+				want[id] = "vouchers order-over-100 5.00 -> none"
+				sum += 500
+			}
+		}
+		r := s.ask(hindsight.Config{Rules: dearer()})
+		got := byTheRules(r)
+		if !maps.Equal(got, want) || len(want) < 10 || r.ByTheRules() != len(want) {
+			t.Errorf("%d orders, want %d: %v", len(got), len(want), got)
+		}
+		var before int64
+		for _, k := range r.Kinds {
+			if k.Cause == hindsight.ByRules {
+				before += k.Stakes["EUR"].VouchersBefore - k.Stakes["EUR"].VouchersAfter
+			}
+		}
+		if before != sum {
+			t.Errorf("%d are at stake, want %d", before, sum)
+		}
+	})
+	t.Run("another VAT", func(t *testing.T) {
+		s.t = t
+		var want []string
+		for id, o := range orders {
+			if o.Invoice.Ask == schemas.Granted {
+				want = append(want, id)
+			}
+		}
+		slices.Sort(want)
+		got := slices.Sorted(maps.Keys(byTheRules(s.ask(hindsight.Config{Rules: reduced()}))))
+		if !slices.Equal(got, want) || len(want) < 10 {
+			t.Errorf("%d orders, want %d", len(got), len(want))
+		}
+	})
+	t.Run("another stock", func(t *testing.T) {
+		s.t = t
+		var want []string
+		for id, o := range orders {
+			if n := short(o); n > 0 && n <= 5 {
+				want = append(want, id)
+			}
+		}
+		slices.Sort(want)
+		got := slices.Sorted(maps.Keys(byTheRules(s.ask(hindsight.Config{Rules: lenient()}))))
+		if !slices.Equal(got, want) || len(want) < 10 {
+			t.Errorf("%d orders, want %d", len(got), len(want))
+		}
+	})
+	t.Run("of a group, and of a time", func(t *testing.T) {
+		s.t = t
+		if r := s.ask(hindsight.Config{Rules: dearer(), Groups: []string{"credit"}}); len(byTheRules(r)) > 0 {
+			t.Errorf("of the credit: %v", byTheRules(r))
+		}
+		if r := s.ask(hindsight.Config{Rules: dearer(), To: time.UnixMilli(1)}); r.Compared != 0 {
+			t.Errorf("%d orders were placed in 1970", r.Compared)
+		}
+	})
+	t.Run("commands are gone", func(t *testing.T) {
+		s.t = t
+		adm, err := kadm.NewOptClient(s.on.ClientOpts()...)
+		must(t, err)
+		defer adm.Close()
+		ends, err := adm.ListEndOffsets(t.Context(), topics.OrderCommands)
+		must(t, err)
+		half := kadm.Offsets{}
+		ends.Each(func(o kadm.ListedOffset) {
+			half.Add(kadm.Offset{Topic: o.Topic, Partition: o.Partition, At: o.Offset / 2})
+		})
+		_, err = adm.DeleteRecords(t.Context(), half)
+		must(t, err)
+		r := s.ask(hindsight.Config{Rules: dearer()})
+		if len(byTheRules(r)) < 10 || r.Unknown > 0 || r.Compared != len(orders) || !strings.Contains(strings.Join(r.Notes, "\n"), "read off the order log") {
+			t.Errorf("%d by the rules, %d unknown, %d of %d compared", len(byTheRules(r)), r.Unknown, r.Compared, len(orders))
+		}
+		if r := s.ask(hindsight.Config{}); len(byTheRules(r)) > 0 {
+			t.Errorf("by rules that have not changed: %v", byTheRules(r))
+		}
+	})
+}
