@@ -22,6 +22,7 @@ import (
 	"github.com/orderlog/orderlog/internal/verify"
 	"github.com/orderlog/orderlog/internal/workload"
 	"github.com/orderlog/orderlog/processors"
+	"github.com/orderlog/orderlog/processors/retry"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -41,15 +42,22 @@ type shop struct {
 	on *app.App
 }
 
-// trade runs a shop with so many orders, all that goes wrong with them, deliveries of
-// all that there are, and some orders in JSON.
-func trade(t testing.TB, seed uint64, orders int) *shop {
+// open runs a shop.
+func open(t testing.TB, cfg app.Config) *shop {
 	t.Helper()
-	on, err := app.New(app.Config{Partitions: 3, Rules: processors.Config{OpeningLimit: openingLimit}, Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))})
+	cfg.Partitions, cfg.Rules = 3, processors.Config{OpeningLimit: openingLimit}
+	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError + 1}))
+	on, err := app.New(cfg)
 	must(t, err)
 	must(t, on.Start(t.Context()))
 	t.Cleanup(func() { must(t, on.Stop()) })
-	s := &shop{t, on}
+	return &shop{t, on}
+}
+
+// trade sends so many orders, all that goes wrong with them, and some in JSON.
+func (s *shop) trade(seed uint64, orders int) {
+	t := s.t
+	t.Helper()
 	w, err := workload.New(workload.Config{Seed: seed, Orders: orders, Customers: 60, Products: 40, Stock: 400, Credit: 3_000_000, Faults: workload.Faults{
 		Duplicates: 0.05, Conflicts: 0.02, UnknownProducts: 0.02, Broke: 0.1, SoldOut: 0.1, Cancels: 0.15, Undecodable: 0.02, EarlyDeliveries: 0.05, Deliveries: 0.2}})
 	must(t, err)
@@ -66,14 +74,16 @@ func trade(t testing.TB, seed uint64, orders int) *shop {
 		s.json("ord_json-1", `{"order_id":"ord_json-1","customer_id":"cus_json","currency":"EUR","lines":[{"sku":"sku_00001","quantity":1}]}`),
 		s.json("ord_json-2", `{"order_id":"ord_json-2","customer_id":"cus_json","currency":"euro","lines":[{"sku":"sku_00001","quantity":1}]}`))
 	s.send(rs)
-	s.settled()
-	rs = nil
+}
+
+// deliver sends a delivery of every order that there is.
+func (s *shop) deliver() {
+	s.t.Helper()
+	var rs []*kgo.Record
 	for id := range s.orders() {
 		rs = append(rs, s.record(workload.Item{Message: workload.Delivery(id, time.Now().UnixMilli())}))
 	}
 	s.send(rs)
-	s.settled()
-	return s
 }
 
 func (s *shop) record(it workload.Item) *kgo.Record {
@@ -218,7 +228,17 @@ func TestRules(t *testing.T) {
 			t.Logf("seed %d", seed)
 		}
 	}()
-	s := trade(t, seed, 1000)
+	s := open(t, app.Config{})
+	s.trade(seed, 1000)
+	for look := range 3 {
+		r := s.ask(hindsight.Config{})
+		if ids := byTheRules(r); len(ids) > 0 || strings.Contains(strings.Join(r.Notes, ""), "any more") {
+			t.Errorf("at work, look %d: by rules that have not changed: %v, %q", look+1, ids, r.Notes)
+		}
+	}
+	s.settled()
+	s.deliver()
+	s.settled()
 	orders := s.orders()
 	states := map[string]int{}
 	for _, o := range orders {
@@ -319,4 +339,78 @@ func TestRules(t *testing.T) {
 			t.Errorf("by rules that have not changed: %v", byTheRules(r))
 		}
 	})
+}
+
+// An order of which something waits is not compared; one of which something has been
+// given up is told from what rules decide.
+func TestWhatFailed(t *testing.T) {
+	for _, c := range []struct {
+		what     string
+		schedule retry.Schedule
+	}{{"parked", nil}, {"dead", retry.Schedule{time.Millisecond}}} {
+		t.Run(c.what, func(t *testing.T) {
+			s := open(t, app.Config{Schedule: c.schedule, BeforeDecide: func(m flow.Message) {
+				if b, ok := m.Body.(*schemas.DeliverOrder); ok && b.OrderID == "ord_a" {
+					panic("a bug")
+				}
+			}})
+			var rs []*kgo.Record
+			at := int64(1_790_000_000_000)
+			add := func(topic, messageType string, body any) {
+				at++
+				m := flow.Message{ID: fmt.Sprintf("evt_%d", at), Type: messageType, Topic: topic, Key: schemas.KeyOf(body), At: at, Body: body}
+				rs = append(rs, s.record(workload.Item{Message: m}))
+			}
+			add(topics.InventoryCommands, schemas.InventoryPriceSet, &schemas.SetPrice{SKU: "sku_1", Price: 1000, Currency: "EUR"})
+			add(topics.InventoryCommands, schemas.InventoryStockReceive, &schemas.ReceiveStock{SKU: "sku_1", Quantity: 10})
+			s.send(rs)
+			s.settled()
+			rs = nil
+			for _, id := range []string{"ord_a", "ord_b"} {
+				add(topics.OrderCommands, schemas.OrdersOrderPlace, &schemas.PlaceOrder{OrderID: id, CustomerID: "cus_1", Currency: "EUR", Lines: []schemas.PlaceLine{{SKU: "sku_1", Quantity: 1}}})
+			}
+			s.send(rs)
+			s.settled()
+			rs = nil
+			for _, id := range []string{"ord_a", "ord_b"} {
+				add(topics.OrderCommands, schemas.OrdersOrderDeliver, &schemas.DeliverOrder{OrderID: id})
+			}
+			s.send(rs)
+			for up := time.Now().Add(30 * time.Second); s.orders()["ord_b"].State != schemas.Delivered || s.failures(c.schedule != nil) == 0; {
+				if time.Now().After(up) {
+					t.Fatal("nothing has failed")
+				}
+			}
+			r := s.ask(hindsight.Config{})
+			switch {
+			case c.schedule == nil && (r.Open != 1 || len(r.Differences) > 0):
+				t.Errorf("%d are open, %v differ", r.Open, r.Differences)
+			case c.schedule != nil && (len(r.Differences) != 1 || r.Differences[0].Order != "ord_a" || r.Differences[0].Cause != hindsight.ByFailure ||
+				r.Differences[0].After.State != schemas.Delivered || r.Open > 0):
+				t.Errorf("%d are open, %v differ", r.Open, r.Differences)
+			}
+		})
+	}
+}
+
+// failures are how many records are dead letters, or parked.
+func (s *shop) failures(dead bool) (n int) {
+	s.t.Helper()
+	topic := topics.RetryTable
+	if dead {
+		topic = topics.DeadLetter
+	}
+	adm, err := kadm.NewOptClient(s.on.ClientOpts()...)
+	must(s.t, err)
+	defer adm.Close()
+	span, err := client.Whole(s.t.Context(), adm, topic)
+	must(s.t, err)
+	must(s.t, span.Read(s.t.Context(), s.on.ClientOpts(), func(r *kgo.Record) (bool, error) {
+		body, err := s.on.Serde().Decode(s.t.Context(), topic, r.Value)
+		if b, ok := body.(*schemas.Parked); dead || ok && err == nil && b.Topic != "" {
+			n++
+		}
+		return true, nil
+	}))
+	return n
 }

@@ -63,6 +63,7 @@ type reader struct {
 	adm  *kadm.Client
 	read map[string]kadm.OffsetResponses // by group
 	dead map[place]bool                  // records that no rule was shown
+	late map[string]bool                 // keys of commands that are not handled yet
 	*history
 }
 
@@ -72,7 +73,7 @@ func read(ctx context.Context, cfg Config) (*history, error) {
 		return nil, fmt.Errorf("kafka client: %w", err)
 	}
 	defer adm.Close()
-	r := &reader{ctx, cfg, adm, map[string]kadm.OffsetResponses{}, map[place]bool{}, &history{
+	r := &reader{ctx, cfg, adm, map[string]kadm.OffsetResponses{}, map[place]bool{}, map[string]bool{}, &history{
 		orders: map[string]*schemas.Order{}, placements: map[string]*schemas.PlaceOrder{}, open: map[string]bool{}, unknown: map[string]bool{},
 		failed: map[string]bool{}, gone: map[string]bool{},
 	}}
@@ -207,7 +208,7 @@ func (r *reader) allCommands() error {
 		span, err := r.each(in.topic, func(rec *kgo.Record) error {
 			if !r.handled(in.group, rec) {
 				r.unread++
-				r.open[string(rec.Key)] = true
+				r.open[string(rec.Key)], r.late[string(rec.Key)] = true, true
 				return nil
 			}
 			m, err := r.message(in.topic, rec, len(parts))
@@ -281,6 +282,9 @@ func (r *reader) missing() error {
 		o, was := r.orders[id], on[id]
 		if was == nil {
 			was = new(seen)
+		}
+		if r.late[id] { // perhaps it is these that made it what it is
+			continue
 		}
 		if !was.placed {
 			b := placementOf(o)
