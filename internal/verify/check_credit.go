@@ -40,7 +40,6 @@ func checkCredit(w *world) Check {
 	c := begin("credit")
 	c.who = w.ordersBy
 	w.noteBeginning(c, topics.CreditCommands)
-	w.noteGone(c, topics.CreditTable)
 	customers := w.customers(c)
 	seen := map[string]bool{}
 	for _, t := range w.accounts {
@@ -55,8 +54,8 @@ func checkCredit(w *world) Check {
 		}
 	}
 	for id, a := range customers {
-		if !seen[id] && !a.unopened && !w.gone(topics.CreditTable, id) {
-			c.fail(Violation{What: "a customer without an account", Keys: []string{id}})
+		if !seen[id] && !a.unopened {
+			w.missing(c, topics.CreditTable, id, Violation{What: "a customer without an account", Keys: []string{id}})
 		}
 		if len(a.openedBy) > 1 {
 			slices.Sort(a.openedBy)

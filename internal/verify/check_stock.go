@@ -89,7 +89,6 @@ func checkStock(w *world) Check {
 	c := begin("stock")
 	c.who = w.ordersOf
 	w.noteBeginning(c, topics.InventoryCommands)
-	w.noteGone(c, topics.InventoryTable)
 	products := w.products(c)
 	seen := map[string]bool{}
 	for _, t := range w.stock {
@@ -104,8 +103,8 @@ func checkStock(w *world) Check {
 		}
 	}
 	for sku, p := range products {
-		if !seen[sku] && !w.gone(topics.InventoryTable, sku) && (!p.has(0) || !p.unpriced) {
-			c.fail(Violation{What: "a product without a row", Keys: []string{sku}, Detail: "on hand should be " + p.String()})
+		if !seen[sku] && (!p.has(0) || !p.unpriced) {
+			w.missing(c, topics.InventoryTable, sku, Violation{What: "a product without a row", Keys: []string{sku}, Detail: "on hand should be " + p.String()})
 		}
 	}
 	return c.done()

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/event"
@@ -30,8 +33,9 @@ type At struct {
 var ErrAt = errors.New("no moment of this log")
 
 // slack is by how much the timestamps of one transaction's records may differ, and
-// the clocks of who wrote them. What was written within it moves.
-const slack = 30 * time.Second
+// the clocks of who wrote them. Tables are cut by it before logs, so that these have
+// what the tables show, and what was written by it before the tables' cut is in them.
+const slack = 15 * time.Second
 
 // past is a moment, and what is known of it now.
 //
@@ -44,6 +48,7 @@ const slack = 30 * time.Second
 // there is any; if there is none, and one above, it may be gone.
 type past struct {
 	at   time.Time
+	held bool                       // compaction cannot have taken any order's version of then yet
 	gone map[string]map[string]bool // by topic: keys whose version of then may be
 }
 
@@ -64,7 +69,11 @@ func lookBack(ctx context.Context, cfg Config, r *reader, w *world) error {
 	if err != nil {
 		return err
 	}
-	w.past = &past{at: moment, gone: map[string]map[string]bool{}}
+	lag, err := r.lag(ctx, topics.OrderTable)
+	if err != nil {
+		return err
+	}
+	w.past = &past{at: moment, held: cfg.Now().Sub(moment) < lag, gone: map[string]map[string]bool{}}
 	marks := w.mark(c)
 
 	reach := *c // how far to read: what comes after tells what of then is gone, and what was parked
@@ -105,8 +114,8 @@ func (r *reader) then(ctx context.Context, cfg Config, now *cut) (t time.Time, c
 	c = &cut{committed: offsets{}, starts: now.starts, ends: offsets{}, highs: offsets{}}
 	for _, names := range [][]string{tables, logs} {
 		at := t
-		if &names[0] == &logs[0] {
-			at = t.Add(slack) // what a table shows is in the logs
+		if &names[0] == &tables[0] {
+			at = t.Add(-slack)
 		}
 		if err := r.endsAt(ctx, at, c.ends, names, now); err != nil {
 			return t, nil, nil, err
@@ -120,7 +129,7 @@ func (r *reader) then(ctx context.Context, cfg Config, now *cut) (t time.Time, c
 		}
 	}
 	before = offsets{}
-	if err := r.endsAt(ctx, t.Add(-slack), before, slices.Concat(tables, logs), now); err != nil {
+	if err := r.endsAt(ctx, t.Add(-2*slack), before, slices.Concat(tables, logs), now); err != nil {
 		return t, nil, nil, err
 	}
 	for topic, os := range before {
@@ -133,6 +142,31 @@ func (r *reader) then(ctx context.Context, cfg Config, now *cut) (t time.Time, c
 	}
 	c.highs = c.ends
 	return t, c, before, nil
+}
+
+// lag is how old a record must be for compaction to take away those before it.
+func (r *reader) lag(ctx context.Context, topic string) (time.Duration, error) {
+	all, err := r.adm.DescribeTopicConfigs(ctx, r.name(topic))
+	if err != nil {
+		return 0, fmt.Errorf("describing topic %q: %w", r.name(topic), err)
+	}
+	cs, err := all.On(r.name(topic), nil)
+	if err == nil {
+		err = cs.Err
+	}
+	if errors.Is(err, kerr.TopicAuthorizationFailed) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("describing topic %q: %w", r.name(topic), err)
+	}
+	for _, c := range cs.Configs {
+		if c.Key == "min.compaction.lag.ms" {
+			ms, _ := strconv.ParseInt(c.MaybeValue(), 10, 64)
+			return time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond, nil
+		}
+	}
+	return 0, nil
 }
 
 // endsAt lists where topics ended at a time.
@@ -248,12 +282,15 @@ func (m *mark) add(r *kgo.Record) error {
 	if m.gone[key] || m.has(key) {
 		return nil
 	}
+	if m.topic == topics.OrderTable && m.w.past.held {
+		return nil
+	}
 	if m.topic == topics.OrderTable {
 		err := m.w.serde.DecodeInto(m.w.ctx, m.topic, r.Value, &m.row)
 		if errors.Is(err, schemas.ErrRegistry) {
 			return err
 		}
-		if err != nil || m.row.Version == 1 || m.row.PlacedAt > m.w.past.at.Add(slack).UnixMilli() {
+		if err != nil || m.row.Version == 1 || m.row.PlacedAt > m.w.past.at.UnixMilli() {
 			return nil // it was not there yet
 		}
 	}
@@ -289,11 +326,14 @@ func (w *world) gone(topic, key string) bool {
 	return w.past != nil && w.past.gone[topic][key]
 }
 
-// noteGone says how many rows could not be compared.
-func (w *world) noteGone(c *Check, topic string) {
-	if w.past != nil && len(w.past.gone[topic]) > 0 {
-		c.note(count(int64(len(w.past.gone[topic]))) + " rows of then may be gone, and were not compared")
+// missing fails a check for a row that is not there, unless its version of then may be
+// gone.
+func (w *world) missing(c *Check, topic, key string, v Violation) {
+	if w.gone(topic, key) {
+		c.Gone++
+		return
 	}
+	c.fail(v)
 }
 
 // skips tells why a check cannot be made of then, "" if it can.

@@ -59,6 +59,7 @@ type Check struct {
 	Checked    int64       `json:"checked"` // things looked at
 	Failed     int64       `json:"failed"`  // violations found; only the first are listed
 	Violations []Violation `json:"violations,omitempty"`
+	Gone       int64       `json:"gone,omitempty"` // of the past: rows of which compaction has left later versions only, not compared
 	Note       string      `json:"note,omitempty"`
 	Skipped    string      `json:"skipped,omitempty"` // why it was not made
 

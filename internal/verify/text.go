@@ -89,6 +89,9 @@ func (p *printer) check(c Check) {
 	if c.Failed > 0 {
 		text += fmt.Sprintf(", %s wrong", count(c.Failed))
 	}
+	if c.Gone > 0 {
+		text += fmt.Sprintf(", %s gone since and not compared", count(c.Gone))
+	}
 	if c.Note != "" {
 		text += "  (" + c.Note + ")"
 	}
