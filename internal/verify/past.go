@@ -52,8 +52,8 @@ type past struct {
 	gone map[string]map[string]bool // by topic: keys whose version of then may be
 }
 
-// rested are the topics of which past needs the versions of then. They say what was
-// handled, too.
+// rested are the topics of which past needs the versions of then. Tables and the order
+// log say what was handled, too.
 var rested = []string{topics.OrderTable, topics.InventoryTable, topics.CreditTable, topics.InvoicingTable, topics.VoucherTable, topics.Invoices, topics.Vouchers}
 
 // unasked are topics that tell nothing of then: effects and who was told of them.
@@ -272,6 +272,9 @@ func (w *world) mark(c *cut) (all []*mark) {
 
 func (m *mark) add(r *kgo.Record) error {
 	if r.Offset < m.end {
+		if documents := m.topic == topics.Invoices || m.topic == topics.Vouchers; documents {
+			return m.holder.add(r) // they are cut after the tables, and tell of more
+		}
 		if o, err := kgoka.ParseOrigin([]byte(event.Header(r, kgoka.OriginHeader))); err == nil {
 			at := source{o.TopicID, o.Partition}
 			m.seen[at] = max(m.seen[at], o.Offset+1)
