@@ -366,13 +366,23 @@ func (g *Group) statements() (notes []string) {
 	return notes
 }
 
+// asked is the first half of a hash, of what is wanted: that of an interrupted run does
+// not change with where its groups are by now.
+func (p *Plan) asked(spec Spec) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n%s\n%q\n%q\n%q\n", p.Mode, p.Target, spec.Groups, fmt.Sprint(spec.Only), fmt.Sprint(spec.Target.File))
+	if spec.From != nil {
+		fmt.Fprintln(h, spec.From.Manifest.ID)
+	}
+	return hex.EncodeToString(h.Sum(nil))[:6]
+}
+
 // digest is of what a person agrees to: mode, target as said, groups, topics (by ID,
 // so that one made anew is another), partitions; of each the offset that it is moved
 // to, unless that follows from where a running group is or from what is written
 // meanwhile; and of a group that does not run, where it is.
 func (p *Plan) digest(spec Spec) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s\n%s\n", p.Mode, p.Target)
 	for _, g := range p.Groups {
 		runs := len(g.Members) > 0
 		fmt.Fprintf(h, "%s %v\n", g.full, runs)
@@ -387,7 +397,7 @@ func (p *Plan) digest(spec Spec) string {
 			fmt.Fprintln(h)
 		}
 	}
-	return hex.EncodeToString(h.Sum(nil))[:12]
+	return p.asked(spec) + hex.EncodeToString(h.Sum(nil))[:6]
 }
 
 // sampleSize is how many offsets of a partition are read to see how fast that is.

@@ -74,6 +74,7 @@ var (
 	ErrWarned  = errors.New("the plan warns of a loss")
 	ErrProblem = errors.New("the plan cannot be run")
 	ErrBusy    = errors.New("another replay has paused the group")
+	ErrGivenUp = errors.New("somebody has the group go on, or has paused it anew: this run is given up")
 )
 
 // errAbandoned is a run that ends as if it had been killed.
@@ -141,6 +142,8 @@ func (r *Replayer) step(s Step) error {
 	return nil
 }
 
+const asked = 6 // how long that half of a hash is
+
 // agree returns the ID of the run: of the one that goes on, if it was interrupted.
 func (r *Replayer) agree(p *Plan, how How) (id string, err error) {
 	for _, g := range p.Groups {
@@ -156,6 +159,8 @@ func (r *Replayer) agree(p *Plan, how How) (id string, err error) {
 		id = g.Paused.Replay
 	}
 	switch {
+	case id != "" && id[:min(len(id), asked)] != p.Hash[:asked]:
+		return "", fmt.Errorf("%w: %s was about something else", ErrMoved, how.Hash)
 	case id != "":
 		return id, nil
 	case how.Hash != "" && how.Hash != p.Hash:
@@ -215,24 +220,50 @@ func onlyReplays(members []string) bool {
 	return !slices.ContainsFunc(members, func(m string) bool { return !strings.HasPrefix(m, clientID+" ") })
 }
 
+// pause pauses a group that nobody has paused meanwhile. A person's pause stays.
 func (r *Replayer) pause(ctx context.Context, g *Group, id, why string) error {
 	c := schemas.GroupControl{Group: g.Name, Paused: true, Why: why, Replay: id}
-	if err := r.say(ctx, g.Name, c, schemas.Audited{What: didPause, Why: why, Target: id, Group: g.Name}); err != nil {
-		return err
-	}
-	g.Paused = &c
-	return nil
+	return r.say(ctx, c, didPause, func(is *schemas.GroupControl) (bool, error) {
+		switch {
+		case is == nil:
+			g.Paused = &c
+			return true, nil
+		case is.Replay != "" && is.Replay != id:
+			return false, fmt.Errorf("%w: %s, of %s", ErrBusy, is.Replay, is.Who)
+		}
+		g.Paused = is
+		return false, nil
+	})
 }
 
-// say is a transaction of a control record and what the audit says of it.
-func (r *Replayer) say(ctx context.Context, group string, c schemas.GroupControl, a schemas.Audited) error {
+// paused says who has paused a group; nil: it is not paused. In a transaction about the
+// group that has begun, that stays so until it ends, or it cannot end.
+func (r *Replayer) paused(ctx context.Context, group string) (*schemas.GroupControl, error) {
+	said, _, err := Controls(ctx, r.cfg.Opts, r.adm, r.cfg.Serde, r.cfg.Namespace)
+	if c := said[group]; err == nil && c != nil && c.Paused {
+		return c, nil
+	}
+	return nil, err
+}
+
+// say is a transaction of a control record and what the audit says of it, if that goes
+// with who has the group paused then.
+func (r *Replayer) say(ctx context.Context, c schemas.GroupControl, what string, goes func(is *schemas.GroupControl) (bool, error)) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	t, err := r.begin(ctx, group)
+	t, err := r.begin(ctx, c.Group)
 	if err != nil {
 		return err
 	}
 	defer t.close()
+	is, err := r.paused(ctx, c.Group)
+	if err != nil {
+		return err
+	}
+	if ok, err := goes(is); !ok || err != nil {
+		return err
+	}
+	a := schemas.Audited{What: what, Why: c.Why, Target: c.Replay, Group: c.Group}
 	if err := t.control(ctx, c); err != nil {
 		return err
 	}
@@ -285,9 +316,29 @@ func (r *Replayer) release(p *Plan, id string, how How) error {
 	return errors.Join(errs...)
 }
 
+// resume has a group go on that was paused by a replay, or, without an ID, by whomever.
 func (r *Replayer) resume(ctx context.Context, group, id, why string) error {
-	return r.say(ctx, group, schemas.GroupControl{Group: group, Why: why, Replay: id},
-		schemas.Audited{What: didResume, Why: why, Target: id, Group: group})
+	return r.say(ctx, schemas.GroupControl{Group: group, Why: why, Replay: id}, didResume, func(is *schemas.GroupControl) (bool, error) {
+		return id == "" || is != nil && is.Replay == id, nil
+	})
+}
+
+// stands says whether a run of this ID has done the group already, once its transaction
+// has begun: nobody else can end one about the group then. It is an error if the group
+// was paused for the run, and is so no more.
+func (r *Replayer) stands(ctx context.Context, id string, agreed *Group) (done bool, err error) {
+	groups, err := r.done(ctx, id)
+	if err != nil || groups[agreed.Name] {
+		return groups[agreed.Name], err
+	}
+	if agreed.Paused == nil || agreed.Paused.Replay != id {
+		return false, nil
+	}
+	is, err := r.paused(ctx, agreed.Name)
+	if err == nil && (is == nil || is.Replay != id) {
+		err = ErrGivenUp
+	}
+	return false, err
 }
 
 // one does a group: what is changed and that it was, in one transaction.
@@ -323,6 +374,11 @@ func (r *Replayer) one(ctx context.Context, spec Spec, id string, agreed *Group,
 	}
 	if err := r.step(Begun); err != nil {
 		return nil, err
+	}
+	if done, err := r.stands(ctx, id, agreed); err != nil {
+		return nil, err
+	} else if done {
+		return &Outcome{Group: agreed.Name, Before: true}, nil
 	}
 	g, err := r.settled(ctx, spec, agreed, how)
 	if err != nil {

@@ -1,0 +1,110 @@
+package replay
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/orderlog/orderlog/topics"
+)
+
+// What others do to a group between two steps of a run is seen by the run, or waits.
+func TestMeanwhile(t *testing.T) {
+	shift := Spec{Groups: back.Groups, Target: Target{Kind: ShiftBy, N: -2}, Only: []Selection{{topics.OrderTable, nil}}}
+	stop := How{Stop: true, Wait: 5 * time.Second}
+	killed := errors.New("killed")
+	kill := func(at Step) func(Step) error {
+		return func(now Step) error {
+			if now == at {
+				return killed
+			}
+			return nil
+		}
+	}
+	// interrupted is a run that was killed when it had paused the group.
+	interrupted := func(t *testing.T, s *shop, spec Spec) How {
+		t.Helper()
+		p, err := s.replayer(nil).Plan(t.Context(), spec)
+		must(t, err)
+		how := stop
+		how.Hash = p.Hash
+		if _, err := s.replayer(kill(Emptied)).Run(t.Context(), spec, how); !errors.Is(err, killed) {
+			t.Fatal(err)
+		}
+		return how
+	}
+	during := func(at Step, do func()) func(Step) error {
+		return func(now Step) error {
+			if now == at {
+				do()
+			}
+			return nil
+		}
+	}
+	paused := func(t *testing.T, s *shop) bool {
+		t.Helper()
+		all, err := s.replayer(nil).Status(t.Context(), back.Groups)
+		must(t, err)
+		return all[0].Paused != nil
+	}
+
+	t.Run("who goes on with another plan is refused", func(t *testing.T) {
+		s := newShop(t)
+		how := interrupted(t, s, shift)
+		if _, err := s.replayer(nil).Run(t.Context(), back, how); !errors.Is(err, ErrMoved) {
+			t.Errorf("%v: it was agreed to go elsewhere", err)
+		}
+		if at := s.committed(0); at != 10 {
+			t.Errorf("offset %d", at)
+		}
+		res, err := s.replayer(nil).Run(t.Context(), shift, how)
+		must(t, err)
+		if at := s.committed(0); at != 8 || !res.Groups[0].Resumed {
+			t.Errorf("offset %d, %+v", at, res)
+		}
+	})
+	t.Run("two go on with the same run", func(t *testing.T) {
+		s := newShop(t)
+		how := interrupted(t, s, shift)
+		r := s.replayer(during(Paused, func() {
+			_, err := s.replayer(nil).Run(t.Context(), shift, how)
+			must(t, err)
+		}))
+		res, err := r.Run(t.Context(), shift, how)
+		must(t, err)
+		if at := s.committed(0); at != 8 || !res.Groups[0].Before {
+			t.Errorf("offset %d, %+v: it was done twice", at, res.Groups[0])
+		}
+	})
+	t.Run("the run is given up by somebody else", func(t *testing.T) {
+		for _, at := range []Step{Paused, Emptied, Seated, Begun, Written, Moved} {
+			s := newShop(t)
+			r := s.replayer(during(at, func() {
+				if _, err := s.replayer(nil).Undo(t.Context(), "voucher", stop); err != nil {
+					t.Errorf("%s: %v", at, err)
+				}
+			}))
+			_, err := r.Run(t.Context(), back, stop)
+			if got := s.committed(0); err == nil || got != 10 || paused(t, s) {
+				t.Errorf("%s: %v, offset %d, paused %v: it was forgotten", at, err, got, paused(t, s))
+			}
+		}
+	})
+	t.Run("a person has paused the group since the plan", func(t *testing.T) {
+		s := newShop(t)
+		r := s.replayer(during(Agreed, func() {
+			must(t, s.replayer(nil).Pause(t.Context(), "voucher", "a wrong rule", time.Second, func(string) {}))
+		}))
+		_, err := r.Run(t.Context(), back, stop)
+		if !paused(t, s) {
+			t.Errorf("%v: the pause is lost", err)
+		}
+	})
+	t.Run("another replay has paused the group since the plan", func(t *testing.T) {
+		s := newShop(t)
+		r := s.replayer(during(Agreed, func() { interrupted(t, s, shift) }))
+		if _, err := r.Run(t.Context(), back, stop); !errors.Is(err, ErrBusy) || !paused(t, s) {
+			t.Errorf("%v, paused %v", err, paused(t, s))
+		}
+	})
+}
