@@ -89,9 +89,8 @@ func (a *aim) spec(s *session, cmd *cobra.Command, groups []string, orCurrent bo
 	case replay.ToDatetime:
 		t.Time, err = replay.ParseDatetime(a.datetime)
 	case replay.ByDuration:
-		var d time.Duration
-		d, err = replay.ParseDuration(a.duration)
-		t.Time = s.env.Now().Add(-d).Truncate(time.Millisecond)
+		t.Ago, err = replay.ParseDuration(a.duration)
+		t.Time = s.env.Now().Add(-t.Ago).Truncate(time.Millisecond)
 	case replay.FromFile:
 		var text []byte
 		if text, err = s.readFile(a.file); err != nil {

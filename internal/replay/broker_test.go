@@ -151,6 +151,16 @@ func TestHash(t *testing.T) {
 		}
 		seen[hash(spec)] = name
 	}
+	ago := func(now time.Time, d time.Duration) Spec {
+		return Spec{Groups: back.Groups, Target: Target{Kind: ByDuration, Ago: d, Time: now.Add(-d)}}
+	}
+	now := time.Now()
+	if hash(ago(now, time.Minute)) != hash(ago(now.Add(time.Hour), time.Minute)) {
+		t.Error("a minute ago has another hash later, so nobody can agree to it")
+	}
+	if hash(ago(now, time.Minute)) == hash(ago(now, time.Hour)) {
+		t.Error("an hour ago has the hash of a minute ago")
+	}
 	moved := kadm.Offsets{}
 	moved.AddOffset(topics.OrderTable, 1, 9, -1)
 	must(t, s.admin().CommitAllOffsets(t.Context(), "voucher", moved))

@@ -369,8 +369,11 @@ func (g *Group) statements() (notes []string) {
 // asked is the first half of a hash, of what is wanted: that of an interrupted run does
 // not change with where its groups are by now.
 func (p *Plan) asked(spec Spec) string {
-	h := sha256.New()
-	fmt.Fprintf(h, "%s\n%s\n%q\n%q\n%q\n", p.Mode, p.Target, spec.Groups, fmt.Sprint(spec.Only), fmt.Sprint(spec.Target.File))
+	h, target := sha256.New(), p.Target
+	if spec.Target.Kind == ByDuration { // it is another time by now
+		target = fmt.Sprintf("%s %v", ByDuration, spec.Target.Ago)
+	}
+	fmt.Fprintf(h, "%s\n%s\n%q\n%q\n%q\n", p.Mode, target, spec.Groups, fmt.Sprint(spec.Only), fmt.Sprint(spec.Target.File))
 	if spec.From != nil {
 		fmt.Fprintln(h, spec.From.Manifest.ID)
 	}
@@ -379,8 +382,8 @@ func (p *Plan) asked(spec Spec) string {
 
 // digest is of what a person agrees to: mode, target as said, groups, topics (by ID,
 // so that one made anew is another), partitions; of each the offset that it is moved
-// to, unless that follows from where a running group is or from what is written
-// meanwhile; and of a group that does not run, where it is.
+// to, unless that follows from where a running group is or from when one asks; and of a
+// group that does not run, where it is.
 func (p *Plan) digest(spec Spec) string {
 	h := sha256.New()
 	for _, g := range p.Groups {
@@ -388,7 +391,7 @@ func (p *Plan) digest(spec Spec) string {
 		fmt.Fprintf(h, "%s %v\n", g.full, runs)
 		for _, part := range g.Parts {
 			fmt.Fprintf(h, "%s %x %d", part.Topic, part.id, part.Partition)
-			if !spec.Target.moving() || !runs && spec.Target.Kind != ToLatest {
+			if k := spec.Target.Kind; !spec.Target.moving() || !runs && k != ToLatest && k != ByDuration {
 				fmt.Fprintf(h, " %d", part.Target)
 			}
 			if !runs {

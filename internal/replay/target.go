@@ -35,6 +35,8 @@ type Target struct {
 	N    int64     // ToOffset, ShiftBy
 	Time time.Time // ToDatetime; ByDuration: that long before now
 	File []Line    // FromFile
+
+	Ago time.Duration // ByDuration: what Time is made from, and what is agreed to
 }
 
 // Line is one of a file of offsets; Group is "" where the file names none.
@@ -58,10 +60,10 @@ type Extent struct {
 // timed says whether offsets at a time are needed.
 func (t Target) timed() bool { return t.Kind == ToDatetime || t.Kind == ByDuration }
 
-// moving says whether the target depends on where a group that runs is, or on what
-// is written meanwhile.
+// moving says whether the target depends on where a group that runs is, or on when
+// one asks.
 func (t Target) moving() bool {
-	return t.Kind == ToLatest || t.Kind == ToCurrent || t.Kind == ShiftBy
+	return t.Kind == ToLatest || t.Kind == ToCurrent || t.Kind == ShiftBy || t.Kind == ByDuration
 }
 
 // ErrNothingCommitted says that there is nothing to shift from.
