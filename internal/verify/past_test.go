@@ -117,6 +117,33 @@ func TestPastFault(t *testing.T) {
 	}
 }
 
+// What was parked then, and came back since, was neither applied nor lost.
+func TestPastParked(t *testing.T) {
+	for _, c := range []struct {
+		name, where string
+		holds       bool
+	}{{"came back", topics.InventoryLoop, true}, {"was nowhere", "", false}} {
+		t.Run(c.name, func(t *testing.T) {
+			f, opts, serde := newFixture(), cluster(t, ""), schemas.NewLocalSerde()
+			f.began = day
+			f.send(topics.InventoryCommands, &schemas.SetPrice{SKU: nut, Price: 1, Currency: "EUR"})
+			f.settle(nil)
+			f.send(topics.InventoryCommands, &schemas.ReceiveStock{SKU: nut, Quantity: 10})
+			f.setAside(t, serde, c.where, "inventory", topics.InventoryCommands, nut, f.now)
+			f.send(topics.InventoryCommands, &schemas.ReceiveStock{SKU: nut, Quantity: 1})
+			f.settle(nil)
+			at := f.quiet()
+			f.come(1, topics.InventoryCommands, &schemas.ReceiveStock{SKU: nut, Quantity: 10})
+			f.store(t, opts, serde)
+			cfg := f.config(opts, serde)
+			cfg.At = &At{Time: at}
+			if r := f.run(t, cfg); r.OK != c.holds || r.Summary.OnHand != 1 {
+				t.Errorf("on hand %d: %v", r.Summary.OnHand, failures(r))
+			}
+		})
+	}
+}
+
 // A key of which there are later versions only says nothing of then.
 func TestPastIsGone(t *testing.T) {
 	for _, c := range []struct {
