@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/topics"
 )
 
@@ -105,6 +106,34 @@ func TestMeanwhile(t *testing.T) {
 		r := s.replayer(during(Agreed, func() { interrupted(t, s, shift) }))
 		if _, err := r.Run(t.Context(), back, stop); !errors.Is(err, ErrBusy) || !paused(t, s) {
 			t.Errorf("%v, paused %v", err, paused(t, s))
+		}
+	})
+	t.Run("another group's replay holds back what can be read", func(t *testing.T) {
+		s := newShop(t)
+		var other string
+		for _, u := range Units() {
+			if u.Origins && u.Name != "voucher" && client.PartitionOf(u.Name, 2) == client.PartitionOf("voucher", 2) {
+				other = u.Name
+			}
+		}
+		done := make(chan error, 1)
+		r := s.replayer(during(Moved, func() {
+			mine := s.replayer(nil)
+			go func() {
+				_, err := mine.Run(t.Context(), back, stop)
+				done <- err
+			}()
+			select {
+			case err := <-done:
+				done <- err
+			case <-time.After(300 * time.Millisecond): // it waits, as it should
+			}
+		}))
+		_, err := r.Run(t.Context(), Spec{Groups: []string{other}, Target: back.Target}, stop)
+		must(t, err)
+		must(t, <-done)
+		if at := s.committed(0); at != 0 || paused(t, s) {
+			t.Errorf("offset %d, paused %v", at, paused(t, s))
 		}
 	})
 }

@@ -12,7 +12,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/schemas"
+	"github.com/orderlog/orderlog/topics"
 )
 
 // Step is one of a run. What is before Committed has not happened if the run ends
@@ -239,6 +241,9 @@ func (r *Replayer) pause(ctx context.Context, g *Group, id, why string) error {
 // paused says who has paused a group; nil: it is not paused. In a transaction about the
 // group that has begun, that stays so until it ends, or it cannot end.
 func (r *Replayer) paused(ctx context.Context, group string) (*schemas.GroupControl, error) {
+	if err := r.decided(ctx, topics.Control); err != nil {
+		return nil, err
+	}
 	said, _, err := Controls(ctx, r.cfg.Opts, r.adm, r.cfg.Serde, r.cfg.Namespace)
 	if c := said[group]; err == nil && c != nil && c.Paused {
 		return c, nil
@@ -246,10 +251,40 @@ func (r *Replayer) paused(ctx context.Context, group string) (*schemas.GroupCont
 	return nil, err
 }
 
+// decided waits until all that is written on a topic can be read: a replay of another
+// group that died may hold it back.
+func (r *Replayer) decided(ctx context.Context, bare string) error {
+	topic := r.name(bare)
+	high, err := client.Written(ctx, r.adm, topic)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, txnTimeout+patience)
+	defer cancel()
+	for {
+		ends, err := client.Ends(ctx, r.adm, topic)
+		if err != nil {
+			return err
+		}
+		open := false
+		for num, end := range high {
+			open = open || ends[num] < end
+		}
+		if !open {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("topic %q: the transaction of another replay stays open: %w", topic, ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
 // say is a transaction of a control record and what the audit says of it, if that goes
 // with who has the group paused then.
 func (r *Replayer) say(ctx context.Context, c schemas.GroupControl, what string, goes func(is *schemas.GroupControl) (bool, error)) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), txnTimeout+2*patience)
 	defer cancel()
 	t, err := r.begin(ctx, c.Group)
 	if err != nil {
@@ -327,6 +362,9 @@ func (r *Replayer) resume(ctx context.Context, group, id, why string) error {
 // has begun: nobody else can end one about the group then. It is an error if the group
 // was paused for the run, and is so no more.
 func (r *Replayer) stands(ctx context.Context, id string, agreed *Group) (done bool, err error) {
+	if err := r.decided(ctx, topics.Audit); err != nil {
+		return false, err
+	}
 	groups, err := r.done(ctx, id)
 	if err != nil || groups[agreed.Name] {
 		return groups[agreed.Name], err
@@ -489,14 +527,18 @@ func (r *Replayer) end(ctx context.Context, t *tx, id, group string) error {
 	if lost == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), txnTimeout+2*patience)
 	defer cancel()
 	next, err := r.begin(ctx, group)
 	if err != nil {
 		return fmt.Errorf("committing: %w; whether it came about is not known: %w", lost, err)
 	}
 	next.close()
-	done, err := r.done(ctx, id)
+	err = r.decided(ctx, topics.Audit)
+	var done map[string]bool
+	if err == nil {
+		done, err = r.done(ctx, id)
+	}
 	switch {
 	case err != nil:
 		return fmt.Errorf("committing: %w; whether it came about is not known: %w", lost, err)
