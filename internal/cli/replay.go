@@ -24,7 +24,7 @@ func newReplay(s *session) *cobra.Command {
 		Example: example("orderlog replay plan order --by-duration PT2H", "",
 			"# Agree to that plan; the group's instances leave it, and come back", "orderlog replay run order --by-duration PT2H --plan 0b6e33dfea88 --stop"),
 	})
-	cmd.AddCommand(newReplayPlan(s), newReplayRun(s), newReplayStatus(s), newReplayUndo(s), newReplayPause(s), newReplayResume(s))
+	cmd.AddCommand(newReplayPlan(s), newReplayRun(s), newReplayDiff(s), newReplayStatus(s), newReplayUndo(s), newReplayPause(s), newReplayResume(s))
 	return cmd
 }
 

@@ -123,6 +123,20 @@ func (w *World) Settle() {
 	}
 }
 
+// Forget drops all records, once nothing is left to handle: a long history would not
+// fit into memory. Nothing may be rewound after it, and the guard must be off, since
+// places are given anew.
+func (w *World) Forget() {
+	for _, log := range w.logs {
+		clear(log)
+	}
+	for _, g := range w.groups {
+		for i := range g.next {
+			g.next[i].offset = 0
+		}
+	}
+}
+
 // handle is one transaction. It is false for one that was lost.
 func (w *World) handle(g *group, at cursor) bool {
 	rec := w.logs[at.topic][at.partition][at.offset]

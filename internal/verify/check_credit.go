@@ -55,7 +55,7 @@ func checkCredit(w *world) Check {
 	}
 	for id, a := range customers {
 		if !seen[id] && !a.unopened {
-			c.fail(Violation{What: "a customer without an account", Keys: []string{id}})
+			w.missing(c, topics.CreditTable, id, Violation{What: "a customer without an account", Keys: []string{id}})
 		}
 		if len(a.openedBy) > 1 {
 			slices.Sort(a.openedBy)

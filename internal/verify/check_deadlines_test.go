@@ -84,7 +84,12 @@ func TestDeadlines(t *testing.T) {
 				t.Fatal("the order does not wait")
 			}
 			c.do(f)
-			r := f.verdict(t)
+			opts := cluster(t, "")
+			f.store(t, opts, serde)
+			cfg := f.config(opts, serde)
+			r, from := f.run(t, cfg), checkpointed(t, cfg)
+			f.run(t, from)
+			same(t, 0, f.run(t, from), r)
 			at := slices.IndexFunc(r.Checks, func(c Check) bool { return c.Name == "deadlines" })
 			if got := r.Checks[at]; got.OK != c.ok {
 				t.Errorf("OK %t: %+v", got.OK, got.Violations)

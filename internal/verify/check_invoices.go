@@ -68,7 +68,7 @@ func (w *world) checkSeries(c *Check, series map[string]*numbers) {
 	}
 	for key, n := range series {
 		if last[key] < n.firm {
-			c.fail(Violation{What: "the series is behind its documents", Keys: []string{key}, Detail: fmt.Sprintf("last %d, but there is number %d", last[key], n.firm)})
+			w.missing(c, topics.InvoicingTable, key, Violation{What: "the series is behind its documents", Keys: []string{key}, Detail: fmt.Sprintf("last %d, but there is number %d", last[key], n.firm)})
 		}
 		most := max(last[key], n.firm)
 		for seq, missing := int64(1), 0; seq <= most && missing < keepViolations; seq++ {

@@ -104,7 +104,7 @@ func checkStock(w *world) Check {
 	}
 	for sku, p := range products {
 		if !seen[sku] && (!p.has(0) || !p.unpriced) {
-			c.fail(Violation{What: "a product without a row", Keys: []string{sku}, Detail: "on hand should be " + p.String()})
+			w.missing(c, topics.InventoryTable, sku, Violation{What: "a product without a row", Keys: []string{sku}, Detail: "on hand should be " + p.String()})
 		}
 	}
 	return c.done()

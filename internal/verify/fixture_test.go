@@ -18,6 +18,7 @@ import (
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors/credit"
 	"github.com/orderlog/orderlog/processors/inventory"
 	"github.com/orderlog/orderlog/processors/invoicing"
@@ -44,7 +45,10 @@ type fixture struct {
 	ids       int
 	now       time.Time // of every record
 	namespace string
-	told      bool // notification and effects have read everything
+	told      bool          // notification and effects have read everything
+	began     time.Duration // before now; 0: every record is of now
+	handling  *coordinates
+	topicIDs  map[string][16]byte
 }
 
 // entry is a record to be. Raw stands for a body that nobody can read.
@@ -55,6 +59,7 @@ type entry struct {
 	json     bool
 	headers  []kgo.RecordHeader
 	age      time.Duration
+	origin   *coordinates // by catalogue topic
 }
 
 type ruleAt struct {
@@ -114,6 +119,11 @@ func partOf(key string) int { return int(client.PartitionOf(key, fixtureParts)) 
 
 func (f *fixture) write(topic string, e entry) {
 	p := partOf(e.key)
+	e.origin = f.handling
+	if f.began > 0 {
+		f.began -= time.Second
+		e.age = f.began
+	}
 	f.log[topic][p] = append(f.log[topic][p], e)
 }
 
@@ -154,13 +164,15 @@ func (f *fixture) step(rng *rand.Rand) bool {
 func (f *fixture) handle(r ruleAt, topic string, p int) {
 	offset := f.handled[topic][p]
 	f.handled[topic][p]++
+	f.handling = &coordinates{topic, int32(p), int64(offset)}
+	defer func() { f.handling = nil }()
 	e := f.log[topic][p][offset]
 	if e.body == nil || schemas.KeyOf(e.body) != e.key {
 		f.park(e, topic, p, offset, "undecodable")
 		return
 	}
 	f.ids++
-	m := flow.Message{ID: "evt_" + strconv.Itoa(f.ids), Type: e.typ, Topic: topic, Key: e.key, At: 1_790_000_000_000 + int64(f.ids), Body: e.body}
+	m := flow.Message{ID: "evt_" + strconv.Itoa(f.ids), Type: e.typ, Topic: topic, Key: e.key, At: f.now.Add(-f.began).UnixMilli() + int64(f.ids), Body: e.body}
 	for _, out := range r.step(m) {
 		if _, ok := out.Body.(*flow.Refusal); ok {
 			f.park(e, topic, p, offset, "refused")
@@ -280,6 +292,14 @@ func (f *fixture) store(t testing.TB, opts []kgo.Opt, serde *schemas.Serde) {
 		t.Fatal(err)
 	}
 	defer cl.Close()
+	md, err := kadm.NewClient(cl).Metadata(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.topicIDs = map[string][16]byte{}
+	for _, topic := range topics.All() {
+		f.topicIDs[topic.Name] = md.Topics[topics.Prefixed(f.namespace, topic.Name)].ID
+	}
 	var all []*kgo.Record
 	for topic, parts := range f.log {
 		for p, es := range parts {
@@ -313,6 +333,10 @@ func (f *fixture) record(t testing.TB, serde *schemas.Serde, topic string, p int
 	t.Helper()
 	r := &kgo.Record{Topic: topics.Prefixed(f.namespace, topic), Partition: p, Key: []byte(e.key), Value: e.raw, Timestamp: f.now.Add(-e.age)}
 	r.Headers = append([]kgo.RecordHeader{{Key: event.Type, Value: []byte(e.typ)}}, e.headers...)
+	if e.origin != nil {
+		o := kgoka.Origin{TopicID: f.topicIDs[e.origin.topic], Partition: e.origin.partition, Offset: e.origin.offset}
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: kgoka.OriginHeader, Value: o.Append(nil)})
+	}
 	if e.json {
 		r.Headers = append(r.Headers, kgo.RecordHeader{Key: event.ContentType, Value: []byte(event.JSON)})
 	}

@@ -32,6 +32,11 @@ func failures(r Report) (all []string) {
 // settled if steps is negative. Goods and credit are scarce.
 func busyLog(seed uint64, n, steps int) *fixture {
 	f := newFixture()
+	f.busy(seed, n, steps)
+	return f
+}
+
+func (f *fixture) busy(seed uint64, n, steps int) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	sku := func() string { return fmt.Sprintf("sku_%d", rng.IntN(4)) }
 	step := func() {
@@ -69,7 +74,6 @@ func busyLog(seed uint64, n, steps int) *fixture {
 	for steps != 0 && f.step(rng) {
 		steps--
 	}
-	return f
 }
 
 // expire lets the deadline of an order pass, if it has one now.

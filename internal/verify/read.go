@@ -36,10 +36,13 @@ type reader struct {
 	mu      sync.Mutex
 	details kadm.TopicDetails
 	next    offsets // where to read on
+	from    offsets // where reading began, or began anew after a gap
+
+	done, total int64 // offsets to read, of all cuts
 }
 
 func newReader(ctx context.Context, cl *kgo.Client, namespace string) (*reader, error) {
-	r := &reader{cl: cl, adm: kadm.NewClient(cl), namespace: namespace, partitions: map[string]int{}, next: offsets{}}
+	r := &reader{cl: cl, adm: kadm.NewClient(cl), namespace: namespace, partitions: map[string]int{}, next: offsets{}, from: offsets{}}
 	if err := r.refresh(ctx); err != nil {
 		return nil, err
 	}
@@ -82,34 +85,7 @@ type sink interface{ add(*kgo.Record) error }
 // readTo reads every partition up to its end at the cut: what is dead or parked
 // first, since that says what became of the commands.
 func (r *reader) readTo(ctx context.Context, c *cut, w *world, progress func(done, total int64)) error {
-	var total, done int64
-	var mu sync.Mutex
-	var before, after []func() error
-	for _, topic := range slices.Concat(tables, logs) {
-		if r.next[topic] == nil {
-			r.next[topic] = slices.Clone(c.starts[topic])
-			if slices.Contains(tails, topic) {
-				r.next[topic] = slices.Clone(c.committed[topic])
-			}
-		}
-		for p, end := range c.ends[topic] {
-			total += max(end-r.next[topic][p], 0)
-			job := func() error {
-				return r.read(ctx, topic, int32(p), end, w.sinks[topic][p], func(n int64) {
-					mu.Lock()
-					defer mu.Unlock()
-					done += n
-					progress(done, total)
-				})
-			}
-			if slices.Contains(first, topic) {
-				before = append(before, job)
-			} else {
-				after = append(after, job)
-			}
-		}
-	}
-	if err := parallel(before); err != nil {
+	if err := r.readAll(ctx, c, w, first, progress); err != nil {
 		return err
 	}
 	if err := w.dead.sort(w); err != nil {
@@ -118,7 +94,45 @@ func (r *reader) readTo(ctx context.Context, c *cut, w *world, progress func(don
 	if err := w.park(); err != nil {
 		return err
 	}
-	return parallel(after)
+	return r.readAll(ctx, c, w, slices.DeleteFunc(slices.Concat(tables, logs), func(n string) bool { return slices.Contains(first, n) }), progress)
+}
+
+// readAll reads some topics up to their ends at the cut.
+func (r *reader) readAll(ctx context.Context, c *cut, w *world, names []string, progress func(done, total int64)) error {
+	r.begin(c)
+	step := func(n int64) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.done += n
+		progress(r.done, r.total)
+	}
+	var jobs []func() error
+	for _, topic := range names {
+		for p, end := range c.ends[topic] {
+			jobs = append(jobs, func() error { return r.read(ctx, topic, int32(p), end, w.sinks[topic][p], step) })
+		}
+	}
+	return parallel(jobs)
+}
+
+// begin finds out how much there is to read.
+func (r *reader) begin(c *cut) {
+	r.total = r.done
+	for topic, ends := range c.ends {
+		if r.next[topic] == nil {
+			r.next[topic] = slices.Clone(c.starts[topic])
+			r.from[topic] = slices.Clone(c.starts[topic])
+		}
+		for p, end := range ends {
+			if start := c.starts[topic][p]; start > r.next[topic][p] {
+				r.next[topic][p], r.from[topic][p] = start, start
+			}
+			if slices.Contains(tails, topic) {
+				r.next[topic][p] = max(r.next[topic][p], c.committed[topic][p])
+			}
+			r.total += max(end-r.next[topic][p], 0)
+		}
+	}
 }
 
 // parallel runs jobs, a few at a time, and returns when all are done.
@@ -141,7 +155,7 @@ func parallel(jobs []func() error) error {
 func (r *reader) read(ctx context.Context, topic string, p int32, end int64, s sink, step func(int64)) error {
 	next := &r.next[topic][p] // of this goroutine alone
 	for tries := 0; *next < end; {
-		fp, after, err := r.fetch(ctx, topic, p, *next, end)
+		fp, after, err := r.fetch(ctx, topic, p, *next, end, chunk)
 		if errors.Is(err, kerr.OffsetOutOfRange) {
 			if err = r.skip(ctx, topic, p, next); err == nil {
 				continue
@@ -182,7 +196,7 @@ func (r *reader) skip(ctx context.Context, topic string, p int32, next *int64) e
 	if starts[topic][p] <= *next {
 		return kerr.OffsetOutOfRange
 	}
-	*next = starts[topic][p]
+	*next, r.from[topic][p] = starts[topic][p], starts[topic][p]
 	return nil
 }
 
@@ -199,7 +213,7 @@ var errNoLeader = errors.New("no leader")
 
 // fetch returns the records from the offset on, and the offset after the last
 // one that was looked at.
-func (r *reader) fetch(ctx context.Context, topic string, p int32, from, end int64) (kgo.FetchPartition, int64, error) {
+func (r *reader) fetch(ctx context.Context, topic string, p int32, from, end int64, most int32) (kgo.FetchPartition, int64, error) {
 	r.mu.Lock()
 	d := r.details[r.name(topic)]
 	r.mu.Unlock()
@@ -208,12 +222,12 @@ func (r *reader) fetch(ctx context.Context, topic string, p int32, from, end int
 		return kgo.FetchPartition{}, 0, errNoLeader
 	}
 	req := kmsg.NewPtrFetchRequest()
-	req.MaxWaitMillis, req.MinBytes, req.MaxBytes, req.IsolationLevel = 500, 1, chunk, 1
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes, req.IsolationLevel = 500, 1, most, 1
 	req.SessionEpoch = -1 // no fetch session
 	rt := kmsg.NewFetchRequestTopic()
 	rt.Topic, rt.TopicID = r.name(topic), d.ID
 	rp := kmsg.NewFetchRequestTopicPartition()
-	rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes = p, from, chunk
+	rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes = p, from, most
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
 

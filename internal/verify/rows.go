@@ -54,7 +54,7 @@ func fold(ctx context.Context, cfg Config, cl *kgo.Client) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := newWorld(ctx, cfg, r.partitions)
+	w := newWorld(ctx, cfg, r)
 	c, err := r.cut(ctx)
 	if err != nil {
 		return nil, err

@@ -64,13 +64,23 @@ func (p *printer) verdict(r Report) {
 		verdict = p.paint(red, "the log does NOT hold")
 	}
 	p.line("%s  (%s records read in %s)", verdict, count(r.Records), r.Took.Round(time.Millisecond))
-	if !r.Still {
+	if r.Since != nil {
+		p.line("what stood before %s was folded by an earlier run", r.Since.UTC().Format(time.RFC3339))
+	}
+	switch {
+	case r.At != nil:
+		p.line("%s", p.paint(yellow, "as of "+r.At.UTC().Format(time.RFC3339)+", give or take half a minute: balances were compared with what they could be"))
+	case !r.Still:
 		p.line("%s", p.paint(yellow, fmt.Sprintf("in flight: %s orders and records; balances were compared with what they can still become", count(r.InFlight))))
 	}
 	p.line("")
 }
 
 func (p *printer) check(c Check) {
+	if c.Skipped != "" {
+		p.line("%s  %-12s not checked: %s", p.paint(yellow, "--  "), c.Name, c.Skipped)
+		return
+	}
 	mark := p.paint(green, "ok  ")
 	if !c.OK {
 		mark = p.paint(red, "FAIL")
@@ -78,6 +88,9 @@ func (p *printer) check(c Check) {
 	text := fmt.Sprintf("%s  %-12s %10s checked", mark, c.Name, count(c.Checked))
 	if c.Failed > 0 {
 		text += fmt.Sprintf(", %s wrong", count(c.Failed))
+	}
+	if c.Gone > 0 {
+		text += fmt.Sprintf(", %s gone since and not compared", count(c.Gone))
 	}
 	if c.Note != "" {
 		text += "  (" + c.Note + ")"

@@ -7,6 +7,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -35,14 +36,28 @@ type Config struct {
 	// the answer is about a log in motion: bounds instead of equalities.
 	Wait time.Duration
 
+	// At is a moment of the past to verify instead of now; nil: now. What cannot be
+	// known of then is left out, or has bounds.
+	At *At
+
+	// Checkpoint is where to go on, and where to leave what the next run needs. Nil:
+	// all is read. It does not go with At.
+	Checkpoint *Checkpoint
+
 	Now      func() time.Time        // nil: time.Now
 	Log      *slog.Logger            // nil: silent
-	Progress func(done, total int64) // offsets read so far; never called twice at a time. May be nil
+	Progress func(done, total int64) // offsets read so far, of all cuts; never called twice at a time. May be nil
 }
 
 func (c Config) withDefaults() (Config, error) {
 	if c.Serde == nil {
 		return c, fmt.Errorf("verify: no serde")
+	}
+	if c.Checkpoint != nil && c.At != nil {
+		return c, errors.New("verify: a checkpoint is of now, and of no time of the past")
+	}
+	if err := c.Checkpoint.keyed(); err != nil {
+		return c, fmt.Errorf("verify: %w", err)
 	}
 	if c.StuckAfter == 0 {
 		c.StuckAfter = 5 * time.Minute
@@ -77,24 +92,39 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	}
 	defer cl.Close()
 
-	w, records, err := follow(ctx, cfg, cl)
+	rd, err := newReader(ctx, cl, cfg.Namespace)
 	if err != nil {
 		return Report{}, fmt.Errorf("verify: %w", err)
 	}
+	w := newWorld(ctx, cfg, rd)
+	var since *time.Time
+	if cfg.Checkpoint != nil {
+		if since, err = w.resume(cfg, rd); err != nil {
+			return Report{}, err
+		}
+	}
+	look := follow
+	if cfg.At != nil {
+		look = lookBack
+	}
+	if err := look(ctx, cfg, rd, w); err != nil {
+		return Report{}, fmt.Errorf("verify: %w", err)
+	}
 	w.now, w.stuckAfter, w.opening = cfg.Now().UnixMilli(), cfg.StuckAfter.Milliseconds(), cfg.OpeningLimit
+	if w.past != nil {
+		w.now = w.past.at.UnixMilli()
+	}
 	r := w.report()
-	r.Records, r.Took = records, cfg.Now().Sub(began)
-	return r, nil
+	r.Since, r.Records, r.Took = since, rd.records.Load(), cfg.Now().Sub(began)
+	if cfg.Checkpoint != nil {
+		err = w.leave(cfg, rd)
+	}
+	return r, err
 }
 
 // follow reads cut after cut until two in a row are equal and no group has
 // anything left to read, or the time is up. What is parked does not keep it. The last two cuts tell what moves.
-func follow(ctx context.Context, cfg Config, cl *kgo.Client) (*world, int64, error) {
-	r, err := newReader(ctx, cl, cfg.Namespace)
-	if err != nil {
-		return nil, 0, err
-	}
-	w := newWorld(ctx, cfg, r.partitions)
+func follow(ctx context.Context, cfg Config, r *reader, w *world) error {
 	w.telling = r.telling
 	up := time.NewTimer(cfg.Wait)
 	defer up.Stop()
@@ -102,17 +132,22 @@ func follow(ctx context.Context, cfg Config, cl *kgo.Client) (*world, int64, err
 	for late := cfg.Wait <= 0; ; {
 		c, err := r.cut(ctx)
 		if err != nil {
-			return nil, 0, err
+			return err
+		}
+		if before == nil {
+			if err := r.shorter(c); err != nil {
+				return err
+			}
 		}
 		w.advance(c, before)
 		if err := r.readTo(ctx, c, w, cfg.Progress); err != nil {
-			return nil, 0, err
+			return err
 		}
 		w.settle()
 		quiet := before != nil && c.equal(before) && c.closed()
 		w.still = quiet && w.waiting() == 0
 		if before != nil && (quiet && w.unread() == 0 || late) {
-			return w, r.records.Load(), nil
+			return nil
 		}
 		cfg.Log.Debug("the log is in motion, reading on", "waiting", w.waiting(), "records", r.records.Load())
 		before = c
@@ -124,7 +159,7 @@ func follow(ctx context.Context, cfg Config, cl *kgo.Client) (*world, int64, err
 		case <-up.C:
 			late = true
 		case <-ctx.Done():
-			return nil, 0, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }

@@ -32,6 +32,11 @@ func wish(sku string, n int64) schemas.PlaceLine { return schemas.PlaceLine{SKU:
 // smallLog is a log in which a bit of everything has happened.
 func smallLog() *fixture {
 	f := newFixture()
+	f.small()
+	return f
+}
+
+func (f *fixture) small() {
 	f.send(topics.InventoryCommands, &schemas.SetPrice{SKU: bolt, Name: "bolt", Price: 1999, Currency: "EUR"})
 	f.send(topics.InventoryCommands, &schemas.SetPrice{SKU: nut, Name: "nut", Price: 150, Currency: "EUR"})
 	f.send(topics.InventoryCommands, &schemas.SetPrice{SKU: bolt, Name: "bolt", Price: 2099, Currency: "EUR"})
@@ -58,7 +63,6 @@ func smallLog() *fixture {
 	f.settle(nil)
 	f.send(topics.OrderCommands, &schemas.CancelOrder{OrderID: delivered}) // refused
 	f.settle(nil)
-	return f
 }
 
 func TestSmallLogHolds(t *testing.T) {

@@ -17,6 +17,7 @@ type world struct {
 	serde *schemas.Serde
 	names func(topic string) string
 
+	read       *reader // of the records
 	partitions map[string]int
 	sinks      map[string][]sink   // by topic and partition: who takes its records
 	inboxes    map[string][]*inbox // likewise, of commands, tasks and replies
@@ -44,13 +45,15 @@ type world struct {
 	before offsets
 	still  bool // nothing moves: every bound is an equality
 
+	past *past // nil: it is now
+
 	telling bool // teller runs: it is waited for
 
 	now, stuckAfter, opening int64
 }
 
-func newWorld(ctx context.Context, cfg Config, partitions map[string]int) *world {
-	w := &world{ctx: ctx, serde: cfg.Serde, partitions: partitions, sinks: map[string][]sink{}, inboxes: map[string][]*inbox{}, dead: newDeadLetters()}
+func newWorld(ctx context.Context, cfg Config, r *reader) *world {
+	w := &world{ctx: ctx, serde: cfg.Serde, partitions: r.partitions, read: r, sinks: map[string][]sink{}, inboxes: map[string][]*inbox{}, dead: newDeadLetters()}
 	w.names = func(topic string) string { return topics.Prefixed(cfg.Namespace, topic) }
 	w.orders = parts(w, topics.OrderTable, newOrderLog)
 	w.orderCommands = parts(w, topics.OrderCommands, newOrderCommands)
@@ -124,12 +127,12 @@ func (w *world) followed(o *order) bool {
 	return !w.parked.keys["voucher"][o.id] && o.offset < w.cut.committed[topics.OrderTable][o.partition]
 }
 
-// complete tells whether a topic's partition still has its first record.
-func (w *world) complete(topic string, p int) bool { return w.cut.starts[topic][p] == 0 }
+// complete tells whether a topic's partition was read from its first record on.
+func (w *world) complete(topic string, p int) bool { return w.read.from[topic][p] == 0 }
 
 // noteBeginning says so where a topic that is to be kept for good was not.
 func (w *world) noteBeginning(c *Check, topic string) {
-	for p, start := range w.cut.starts[topic] {
+	for p, start := range w.read.from[topic] {
 		if start > 0 {
 			c.note(fmt.Sprintf("%s/%d has lost the records before offset %d, and with them this check its ground", w.names(topic), p, start))
 		}
@@ -138,7 +141,7 @@ func (w *world) noteBeginning(c *Check, topic string) {
 
 // deadComplete tells whether no dead letter has been forgotten.
 func (w *world) deadComplete() bool {
-	for p := range w.cut.starts[topics.DeadLetter] {
+	for p := range w.read.from[topics.DeadLetter] {
 		if !w.complete(topics.DeadLetter, p) {
 			return false
 		}
