@@ -104,8 +104,13 @@ func (s *shop) stop() { must(s.t, s.run.Stop()) }
 // trade sends what some orders are, and all that goes wrong with them.
 func (s *shop) trade(seed uint64, orders int) {
 	s.t.Helper()
-	w, err := workload.New(workload.Config{Seed: seed, Orders: orders, Customers: 30, Products: 30, Stock: 400, Credit: 3_000_000, Faults: workload.Faults{
+	s.place(workload.Config{Seed: seed, Orders: orders, Customers: 30, Products: 30, Stock: 400, Credit: 3_000_000, Faults: workload.Faults{
 		Duplicates: 0.05, Conflicts: 0.02, UnknownProducts: 0.02, Broke: 0.1, SoldOut: 0.1, Cancels: 0.15, Undecodable: 0.02, EarlyDeliveries: 0.05, Deliveries: 0.2}})
+}
+
+func (s *shop) place(cfg workload.Config) {
+	s.t.Helper()
+	w, err := workload.New(cfg)
 	must(s.t, err)
 	enc, err := client.New(client.Config{Opts: s.on.ClientOpts(), Serde: s.on.Serde()})
 	must(s.t, err)
@@ -153,7 +158,7 @@ func (s *shop) deliver() {
 // proven waits until nothing is under way but what is parked.
 func (s *shop) proven() verify.Report {
 	s.t.Helper()
-	r, err := verify.Run(s.t.Context(), verify.Config{Client: s.on.ClientOpts(), Serde: s.on.Serde(), Wait: 40 * time.Second, OpeningLimit: 100_000})
+	r, err := verify.Run(s.t.Context(), verify.Config{Client: s.on.ClientOpts(), Serde: s.on.Serde(), Wait: 5 * time.Minute, OpeningLimit: s.cfg.Rules.OpeningLimit})
 	must(s.t, err)
 	if !r.OK {
 		r.Text(s.t.Output(), false)
