@@ -11,10 +11,11 @@ import (
 // was missed does anything.
 const Redeliver = "redeliver"
 
-// Rows writes what becomes of a group's table, within the transaction that moves its
-// offsets, while nobody else is in the group. Records have a topic as on the cluster, a
+// Rows says what becomes of a group's table, while nobody else is in the group. It is
+// written in the transaction that moves its offsets, of which the time begins with the
+// first record: so all is read before. Records have a topic as on the cluster, a
 // partition, and headers as kgoka writes them; those without a value delete.
-type Rows func(ctx context.Context, r *Replayer, g *Group, write func(*kgo.Record) error) error
+type Rows func(ctx context.Context, r *Replayer, g *Group) ([]*kgo.Record, error)
 
 // mode is how a group is replayed.
 type mode struct {

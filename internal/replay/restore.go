@@ -83,19 +83,19 @@ func restore(_ context.Context, r *Replayer, g *Group) error {
 	return nil
 }
 
-// restoreRows writes the rows that are not as they were.
-func restoreRows(ctx context.Context, r *Replayer, g *Group, write func(*kgo.Record) error) error {
+// restoreRows are the rows that are not as they were.
+func restoreRows(ctx context.Context, r *Replayer, g *Group) (recs []*kgo.Record, err error) {
 	is, parts, err := r.rows(ctx, g)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if parts != g.from.Manifest.Partitions {
-		return fmt.Errorf("topic %q has %d partitions, and had %d in the snapshot: keys are on others", g.Table, parts, g.from.Manifest.Partitions)
+		return nil, fmt.Errorf("topic %q has %d partitions, and had %d in the snapshot: keys are on others", g.Table, parts, g.from.Manifest.Partitions)
 	}
 	for num := range parts {
 		rs, err := g.from.Manifest.Read(ctx, g.from.Store, g.unit.Table, num)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, was := range rs {
 			key := string(was.Key)
@@ -108,17 +108,13 @@ func restoreRows(ctx context.Context, r *Replayer, g *Group, write func(*kgo.Rec
 			if now != nil {
 				was.Headers = over(was, now)
 			}
-			if err := write(was); err != nil {
-				return err
-			}
+			recs = append(recs, was)
 		}
 	}
 	for _, key := range sorted(is) {
-		if err := write(gone(is[key], nil)); err != nil {
-			return err
-		}
+		recs = append(recs, gone(is[key], nil))
 	}
-	return nil
+	return recs, nil
 }
 
 func sameRow(a, b *kgo.Record) bool {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/schemas"
@@ -440,9 +439,14 @@ func (r *Replayer) one(ctx context.Context, spec Spec, id string, agreed *Group,
 			return nil, err
 		}
 		how.Tell("writing rows of " + g.Name)
-		if err := m.rows(ctx, r, g, func(rec *kgo.Record) error { res.Rows++; t.write(ctx, rec); return ctx.Err() }); err != nil {
+		rows, err := m.rows(ctx, r, g)
+		if err != nil {
 			return nil, err
 		}
+		for _, row := range rows {
+			t.write(ctx, row)
+		}
+		res.Rows = len(rows)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
