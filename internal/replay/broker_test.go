@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"testing"
 	"time"
 
@@ -196,5 +199,37 @@ func TestAudit(t *testing.T) {
 	}
 	if at := s.committed(0); at != 10 {
 		t.Errorf("offset %d after undo", at)
+	}
+}
+
+// A record that nobody can read is passed over; a registry that is away says nothing
+// about it.
+func TestControlRecordsThatCannotBeRead(t *testing.T) {
+	s := newShop(t)
+	must(t, s.replayer(nil).Pause(t.Context(), "voucher", "a test", time.Second, func(string) {}))
+	cl, err := kgo.NewClient(s.opts...)
+	must(t, err)
+	defer cl.Close()
+	must(t, cl.ProduceSync(t.Context(), &kgo.Record{Topic: topics.Control, Key: []byte("voucher"), Value: []byte{0, 0, 0, 0x77, 0x77, 1, 2}}).FirstErr())
+	url, err := url.Parse(s.broker.RegistryURL())
+	must(t, err)
+	registry := httptest.NewServer(httputil.NewSingleHostReverseProxy(url))
+	serde, err := schemas.NewSerde(t.Context(), schemas.SerdeConfig{Registry: registry.URL})
+	must(t, err)
+	bad := 0
+	read := func() bool {
+		said, _, err := Controls(t.Context(), s.opts, s.admin(), serde, "", func(error) { bad++ })
+		if err != nil {
+			t.Log(err)
+		}
+		return err == nil && said["voucher"].Paused
+	}
+	registry.Close()
+	if read() || bad > 0 {
+		t.Error("without the registry it was read, or called bad")
+	}
+	serde = s.serde
+	if !read() || bad != 1 {
+		t.Errorf("the pause is not known, or %d records are bad", bad)
 	}
 }

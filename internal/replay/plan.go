@@ -137,7 +137,7 @@ func (r *Replayer) look(ctx context.Context, spec Spec) (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{Mode: mode.Name, Target: spec.Target.String()}
-	said, _, err := Controls(ctx, r.cfg.Opts, r.adm, r.cfg.Serde, r.cfg.Namespace)
+	said, err := r.controls(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -243,7 +243,7 @@ func (r *Replayer) paused(ctx context.Context, group string) (*schemas.GroupCont
 	if err := r.decided(ctx, topics.Control); err != nil {
 		return nil, err
 	}
-	said, _, err := Controls(ctx, r.cfg.Opts, r.adm, r.cfg.Serde, r.cfg.Namespace)
+	said, err := r.controls(ctx)
 	if c := said[group]; err == nil && c != nil && c.Paused {
 		return c, nil
 	}
