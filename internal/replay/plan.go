@@ -61,6 +61,7 @@ type Group struct {
 	Gone    int64   `json:"gone"`               // offsets that had gone before the group came to them
 	Commits int     `json:"changed_partitions"` // partitions of which the offset changes
 
+	of   map[string]string   // warnings by what they are of, whatever the numbers in them
 	full string              // name on the cluster
 	unit Unit                // of the catalogue
 	ids  map[string][16]byte // of its topics
@@ -347,13 +348,28 @@ func (g *Group) judge(to Target) {
 			g.Problems = append(g.Problems, fmt.Sprintf("%s: offset %d is past the end, %d: the log is another one, or was cut off", where, p.Target, p.End))
 		}
 		if n := p.passed(); n > 0 && to.Kind != ToBefore {
-			g.Warnings = append(g.Warnings, fmt.Sprintf("%s: passes over %d offsets that the group has not handled", where, n))
+			of := "passed " + where
+			if to.Kind == ToLatest || to.Kind == ShiftBy { // that says so
+				of = ""
+			}
+			g.warn(of, fmt.Sprintf("%s: passes over %d offsets that the group has not handled", where, n))
 		}
 		if n := p.gone(); n > 0 {
-			g.Warnings = append(g.Warnings, fmt.Sprintf("%s: %d offsets had gone before the group came to them", where, n))
+			g.warn("gone "+where, fmt.Sprintf("%s: %d offsets had gone before the group came to them", where, n))
 		}
 	}
 	g.Notes = append(g.Notes, g.statements()...)
+}
+
+// warn adds a warning. What it is of is agreed to with it; "": with the target.
+func (g *Group) warn(of, text string) {
+	g.Warnings = append(g.Warnings, text)
+	if of != "" {
+		if g.of == nil {
+			g.of = map[string]string{}
+		}
+		g.of[of] = text
+	}
 }
 
 // statements are what a person should know of the group's inputs.
@@ -383,12 +399,12 @@ func (p *Plan) asked(spec Spec) string {
 // digest is of what a person agrees to: mode, target as said, groups, topics (by ID,
 // so that one made anew is another), partitions; of each the offset that it is moved
 // to, unless that follows from where a running group is or from when one asks; and of a
-// group that does not run, where it is.
+// group that does not run, where it is. And of what it is warned of.
 func (p *Plan) digest(spec Spec) string {
 	h := sha256.New()
 	for _, g := range p.Groups {
 		runs := len(g.Members) > 0
-		fmt.Fprintf(h, "%s %v\n", g.full, runs)
+		fmt.Fprintf(h, "%s %v %q\n", g.full, runs, sorted(g.of))
 		for _, part := range g.Parts {
 			fmt.Fprintf(h, "%s %x %d", part.Topic, part.id, part.Partition)
 			if k := spec.Target.Kind; !spec.Target.moving() || !runs && k != ToLatest && k != ByDuration {

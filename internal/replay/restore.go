@@ -72,12 +72,12 @@ func restore(_ context.Context, r *Replayer, g *Group) error {
 	switch g.Name {
 	case follower, teller:
 	case ledger.Name:
-		g.Warnings = append(g.Warnings, "what was sent since is sent again: the world does not go back")
+		g.warn("sent", "what was sent since is sent again: the world does not go back")
 	case calendar.Name:
-		g.Warnings = append(g.Warnings, "what was dispatched since is dispatched again; who gets it knows it by its place in the queue")
+		g.warn("dispatched", "what was dispatched since is dispatched again; who gets it knows it by its place in the queue")
 	default:
 		if again > 0 {
-			g.Warnings = append(g.Warnings, fmt.Sprintf("%d offsets are handled anew, and others have acted on what was decided then: where it is decided otherwise, only --mode rebuild of the groups concerned puts that right", again))
+			g.warn("anew", fmt.Sprintf("%d offsets are handled anew, and others have acted on what was decided then: where it is decided otherwise, only --mode rebuild of the groups concerned puts that right", again))
 		}
 	}
 	return nil
