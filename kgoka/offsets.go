@@ -57,6 +57,14 @@ func otherID(meta, key string, id kadm.TopicID) (string, bool) {
 	return "", false
 }
 
+// OfOthers says whether a commit's metadata is of another topic than this one, or of
+// other rows than this table's: one of them has been made anew since.
+func OfOthers(meta string, topic, table [16]byte) (otherLog, otherRows bool) {
+	_, otherLog = otherID(meta, topicKey, topic)
+	_, otherRows = otherID(meta, tableKey, table)
+	return otherLog, otherRows
+}
+
 // extent is what a partition's log holds, and what the group has committed of it.
 type extent struct {
 	id, table  kadm.TopicID // of the topic, and of the group's table; zero for none

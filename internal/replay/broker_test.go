@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 	"github.com/orderlog/orderlog/internal/devbroker"
 	"github.com/orderlog/orderlog/internal/topicplan"
+	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -231,5 +233,47 @@ func TestControlRecordsThatCannotBeRead(t *testing.T) {
 	serde = s.serde
 	if !read() || bad != 1 {
 		t.Errorf("the pause is not known, or %d records are bad", bad)
+	}
+}
+
+// Offsets of a topic that was deleted say nothing of the one that was made anew, and rows
+// of a table that was are not those that the group has had.
+func TestMadeAnew(t *testing.T) {
+	s := newShop(t)
+	adm := s.admin()
+	r := s.replayer(nil)
+	commit := func(id, table [16]byte) {
+		t.Helper()
+		at := kadm.Offsets{}
+		at.Add(kadm.Offset{Topic: topics.OrderTable, Partition: 0, At: 6, LeaderEpoch: -1, Metadata: kgoka.CommitMetadata(id, table)})
+		must(t, adm.CommitAllOffsets(t.Context(), "voucher", at))
+	}
+	ids, err := r.topicIDs(t.Context(), []string{topics.OrderTable, topics.VoucherTable})
+	must(t, err)
+	log, table, other := ids[topics.OrderTable], ids[topics.VoucherTable], [16]byte{7}
+	only := []Selection{{topics.OrderTable, []int32{0}}}
+	for _, c := range []struct {
+		name       string
+		log, table [16]byte
+		kind       Kind
+		target     int64
+		warns      string // "": of nothing
+	}{
+		{"as it is", log, table, ToCurrent, 6, ""},
+		{"another log", other, table, ToCurrent, 10, "of a log that was deleted"},
+		{"another log, from its start", other, table, ToEarliest, 0, "of a log that was deleted"},
+		{"another table", log, other, ToCurrent, 6, "its rows are gone"},
+	} {
+		commit(c.log, c.table)
+		p, err := r.Plan(t.Context(), Spec{Groups: back.Groups, Target: Target{Kind: c.kind}, Only: only})
+		must(t, err)
+		g := p.Groups[0]
+		if said := strings.Join(g.Warnings, "; "); g.Parts[0].Target != c.target || (said == "") != (c.warns == "") || !strings.Contains(said, c.warns) {
+			t.Errorf("%s: to %d, warns of %q", c.name, g.Parts[0].Target, said)
+		}
+	}
+	commit(other, table)
+	if p, err := r.Plan(t.Context(), Spec{Groups: back.Groups, Target: Target{Kind: ShiftBy, N: 1}, Only: only}); err != nil || p.OK() {
+		t.Errorf("%v, %+v: there is nothing to shift by", err, p)
 	}
 }

@@ -54,6 +54,9 @@ func redeliver(_ context.Context, _ *Replayer, g *Group) error {
 	if !g.unit.Origins {
 		g.Problems = append(g.Problems, fmt.Sprintf("rows of %s do not remember what they have applied: what was dispatched would be entered, and dispatched, again", g.Name))
 	}
+	if g.lost {
+		g.warn("rows", "the group's table was deleted and made anew: its rows are gone, and what comes is handled without them")
+	}
 	g.Notes = append(g.Notes, "rows skip what they have applied, so nothing that was done is done again: no effect is asked for twice, and none has to be muted")
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/group"
+	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -66,6 +67,7 @@ type Group struct {
 	unit Unit                // of the catalogue
 	ids  map[string][16]byte // of its topics
 	from *From               // of Restore
+	lost bool                // its rows: the table was made anew since the last commit
 }
 
 // Part is a partition of an input.
@@ -264,8 +266,14 @@ func (r *Replayer) aim(ctx context.Context, g *Group, parts map[string][]int32, 
 			if nums := parts[bare]; len(nums) > 0 && !slices.Contains(nums, x.Partition) {
 				continue
 			}
-			if o, ok := committed.Lookup(topic, x.Partition); ok {
-				x.Committed = o.At
+			if o, ok := committed.Lookup(topic, x.Partition); ok && o.At >= 0 {
+				log, rows := kgoka.OfOthers(o.Metadata, g.ids[topic], g.ids[g.Table])
+				if g.lost = g.lost || rows; log {
+					where := fmt.Sprintf("%s/%d", topic, x.Partition)
+					g.warn("anew "+where, fmt.Sprintf("%s: offset %d is of a log that was deleted; nothing is handled of the one that was made anew", where, o.At))
+				} else {
+					x.Committed = o.At
+				}
 			}
 			if err := g.part(x, to, g.ids[topic]); err != nil {
 				return err
