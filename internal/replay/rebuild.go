@@ -106,6 +106,9 @@ func rebuildRows(ctx context.Context, r *Replayer, g *Group) (recs []*kgo.Record
 		for _, o := range seen[key] {
 			now = now.With(o)
 		}
+		if is == nil {
+			now = now.Anew(rec.Partition, r.cfg.Now())
+		}
 		rec.Headers = memory(now, note)
 		if len(rec.Value)+len(rec.Headers) == 0 {
 			rec.Value = nil
