@@ -247,7 +247,7 @@ func (r *Replayer) topicIDs(ctx context.Context, bare []string) (map[string][16]
 
 // aim fills in the partitions.
 func (r *Replayer) aim(ctx context.Context, g *Group, parts map[string][]int32, to Target) error {
-	committed, err := r.committed(ctx, g.full)
+	committed, err := group.Offsets(ctx, r.adm, g.full)
 	if err != nil {
 		return err
 	}
@@ -281,23 +281,6 @@ func (r *Replayer) aim(ctx context.Context, g *Group, parts map[string][]int32, 
 		}
 	}
 	return nil
-}
-
-// committed returns a group's offsets. Where stable ones are asked for, it waits until
-// whoever had some in a transaction has ended it.
-func (r *Replayer) committed(ctx context.Context, name string) (at kadm.OffsetResponses, err error) {
-	wait, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	err = again(wait, func() (err error) {
-		if at, err = group.Offsets(ctx, r.adm, name); err != nil {
-			return err
-		}
-		if err = at.Error(); err != nil {
-			err = fmt.Errorf("offsets of group %q: %w", name, err)
-		}
-		return err
-	})
-	return at, err
 }
 
 // part adds a partition, unless a file does not name it.
