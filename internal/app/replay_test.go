@@ -314,6 +314,7 @@ func TestReplayOfAGroupThatRuns(t *testing.T) {
 	if !errors.Is(err, replay.ErrNotEmpty) {
 		t.Error(err)
 	}
+	must(t, w.cl.ProduceSync(t.Context(), &kgo.Record{Topic: topics.Retry, Key: []byte("k"), Value: []byte("?")}).FirstErr())
 	_, err = w.replayer(nil).Run(t.Context(), replay.Spec{Groups: []string{"retry"}, Target: replay.Target{Kind: replay.ToEarliest}}, byHand)
 	if !errors.Is(err, replay.ErrProblem) {
 		t.Error(err)

@@ -277,3 +277,25 @@ func TestMadeAnew(t *testing.T) {
 		t.Errorf("%v, %+v: there is nothing to shift by", err, p)
 	}
 }
+
+// Rows that do not remember keep a group from handling anything again, and not from going
+// on past what is gone.
+func TestRowsThatDoNotRemember(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		part Part
+		ok   bool
+	}{
+		{"back", Part{Committed: 5, Target: 4, End: 9}, false},
+		{"as it is", Part{Committed: 5, Target: 5, End: 9}, true},
+		{"past what is gone", Part{Committed: 5, Target: 7, Start: 7, End: 9}, true},
+		{"offsets are forgotten", Part{Committed: -1, Target: 0, End: 9}, false},
+		{"nothing has ever come", Part{Committed: -1, Target: 0, End: 0}, true},
+	} {
+		g := &Group{Name: "retry", Parts: []*Part{&c.part}}
+		must(t, redeliver(t.Context(), nil, g))
+		if ok := len(g.Problems) == 0; ok != c.ok {
+			t.Errorf("%s: %q", c.name, g.Problems)
+		}
+	}
+}

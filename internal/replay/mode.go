@@ -3,6 +3,7 @@ package replay
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -51,12 +52,14 @@ func modeOf(name string) (mode, error) {
 }
 
 func redeliver(_ context.Context, _ *Replayer, g *Group) error {
-	if !g.unit.Origins {
+	if !g.unit.Origins && slices.ContainsFunc(g.Parts, (*Part).handlesAgain) {
 		g.Problems = append(g.Problems, fmt.Sprintf("rows of %s do not remember what they have applied: what was dispatched would be entered, and dispatched, again", g.Name))
 	}
 	if g.lost {
 		g.warn("rows", "the group's table was deleted and made anew: its rows are gone, and what comes is handled without them")
 	}
-	g.Notes = append(g.Notes, "rows skip what they have applied, so nothing that was done is done again: no effect is asked for twice, and none has to be muted")
+	if g.unit.Origins {
+		g.Notes = append(g.Notes, "rows skip what they have applied, so nothing that was done is done again: no effect is asked for twice, and none has to be muted")
+	}
 	return nil
 }

@@ -87,6 +87,10 @@ type Part struct {
 // again is how many offsets are handled once more.
 func (p *Part) again() int64 { return max(0, p.Committed-max(p.Target, p.Start)) }
 
+// handlesAgain says that something is handled that may have been: what had been
+// committed may be forgotten.
+func (p *Part) handlesAgain() bool { return p.again() > 0 || p.Committed < 0 && p.Target < p.End }
+
 // passed is how many are there and never handled.
 func (p *Part) passed() int64 { return max(0, p.Target-max(p.Committed, p.Start)) }
 
