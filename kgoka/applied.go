@@ -1,5 +1,7 @@
 package kgoka
 
+import "time"
+
 // Applied is what a row has seen of its inputs, as it stands in AppliedHeader: for who
 // reads or writes rows on a table's topic without being the group. Nil has seen nothing.
 // It is not changed in place.
@@ -33,4 +35,13 @@ func (a Applied) Over(other Applied, partition int32) Applied {
 	}
 	e, _ := vector(other).last(visitID, partition)
 	return Applied(vector(a).advance(nil, Origin{visitID, partition, e.offset + 1, 0}))
+}
+
+// Anew is a as that of a row that is not on the log any more, and may be in somebody's
+// table, however new: its visits are counted on from the time, in Unix milliseconds.
+func (a Applied) Anew(partition int32, at time.Time) Applied {
+	if len(a) == 0 {
+		return a
+	}
+	return a.With(Origin{visitID, partition, at.UnixMilli(), 0})
 }

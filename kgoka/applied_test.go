@@ -1,6 +1,11 @@
 package kgoka
 
-import "testing"
+import (
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
 
 func TestApplied(t *testing.T) {
 	at := func(topic byte, partition int32, offset int64) Origin {
@@ -32,5 +37,31 @@ func TestApplied(t *testing.T) {
 	}
 	if same := now.Over(was, 4); string(same) != string(now) {
 		t.Errorf("%x, and nothing was in its way", same)
+	}
+}
+
+// A row that the log has lost is written anew with less than it remembered: whoever still
+// has it takes that, and what comes after.
+func TestRowsThatAreLost(t *testing.T) {
+	tab, err := newTable(place{"t", 4}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(offset int64) Origin { return Origin{[16]byte{1}, 0, offset, 0} }
+	replay := func(a Applied, value string) {
+		t.Helper()
+		if err := tab.replay([]*kgo.Record{{Key: []byte("k"), Value: []byte(value), Headers: []kgo.RecordHeader{{Key: AppliedHeader, Value: a}}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lost := Applied(vector(Applied(nil).With(at(9))).visited(4))
+	found := Applied(nil).With(at(7)).Anew(4, time.Unix(1, 0))
+	for _, row := range []struct {
+		applied Applied
+		value   string
+	}{{lost, "lost"}, {found, "anew"}, {Applied(vector(found).visited(4)), "visited"}, {found.With(at(10)), "later"}} {
+		if replay(row.applied, row.value); string(tab.fresh["k"].val) != row.value {
+			t.Errorf("%s, and not %s", tab.fresh["k"].val, row.value)
+		}
 	}
 }

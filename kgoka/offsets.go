@@ -57,6 +57,14 @@ func otherID(meta, key string, id kadm.TopicID) (string, bool) {
 	return "", false
 }
 
+// OfOthers says whether a commit's metadata is of another topic than this one, or of
+// other rows than this table's: one of them has been made anew since.
+func OfOthers(meta string, topic, table [16]byte) (otherLog, otherRows bool) {
+	_, otherLog = otherID(meta, topicKey, topic)
+	_, otherRows = otherID(meta, tableKey, table)
+	return otherLog, otherRows
+}
+
 // extent is what a partition's log holds, and what the group has committed of it.
 type extent struct {
 	id, table  kadm.TopicID // of the topic, and of the group's table; zero for none
@@ -94,11 +102,24 @@ func (x extent) first() (int64, error) {
 	return x.commit, nil
 }
 
-// offsetError says that a partition cannot be consumed from where the group is,
-// and what to do.
+// OffsetError is what Run ends with where a partition cannot be consumed from where the
+// group is.
+type OffsetError struct {
+	Group, Topic string
+	Partition    int32
+	Err          error // why
+}
+
+func (e *OffsetError) Unwrap() error { return e.Err }
+
+// Error says what to do, too, with Kafka's own tools.
+func (e *OffsetError) Error() string {
+	return fmt.Sprintf("group %q cannot go on with %s/%d: %v; to go on all the same, stop the group and say from where: "+
+		"kafka-consumer-groups --reset-offsets --group %s --topic %s:%d --to-offset N --execute", e.Group, e.Topic, e.Partition, e.Err, e.Group, e.Topic, e.Partition)
+}
+
 func (m *membership) offsetError(topic string, num int32, err error) error {
-	return localError{fmt.Errorf("group %q cannot go on with %s/%d: %w; to go on all the same, stop the group and say from where: "+
-		"kafka-consumer-groups --reset-offsets --group %s --topic %s:%d --to-offset N --execute", m.p.group, topic, num, err, m.p.group, topic, num)}
+	return localError{&OffsetError{m.p.group, topic, num, err}}
 }
 
 // positions returns the offsets to consume from.

@@ -6,11 +6,11 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/replay"
 	"github.com/orderlog/orderlog/kgoka"
+	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
 
@@ -74,7 +74,7 @@ func (a *App) control(ctx context.Context) error {
 		return err
 	}
 	defer adm.Close()
-	said, read, err := replay.Controls(ctx, a.client, adm, a.serde, a.cfg.Namespace)
+	said, read, err := replay.Controls(ctx, a.client, adm, a.serde, a.cfg.Namespace, a.unreadable)
 	if err != nil {
 		return err
 	}
@@ -95,19 +95,16 @@ func (a *App) control(ctx context.Context) error {
 	return nil
 }
 
+func (a *App) unreadable(err error) {
+	a.cfg.Log.Error("nobody obeys a control record that cannot be read", "error", err)
+}
+
 func (a *App) follow(ctx context.Context, next client.Span) {
 	for ctx.Err() == nil {
-		err := next.Read(ctx, a.client, func(r *kgo.Record) (bool, error) {
-			next.From[r.Partition] = r.Offset + 1
-			c, err := replay.Control(ctx, a.serde, r)
-			if err != nil {
-				a.cfg.Log.Error("nobody obeys a control record that cannot be read", "error", err)
-				return true, nil
-			}
+		err := replay.EachControl(ctx, a.client, a.serde, next, a.unreadable, func(c *schemas.GroupControl) {
 			if a.pauses.set(c.Group, c.Paused) && a.wanted(c.Group) {
 				a.cfg.Log.Warn(map[bool]string{true: "the group is paused", false: "the group goes on"}[c.Paused], "group", c.Group, "who", c.Who, "why", c.Why, "replay", c.Replay)
 			}
-			return true, nil
 		})
 		if err != nil && ctx.Err() == nil {
 			a.cfg.Log.Warn("it cannot be read now which groups are paused, trying again", "error", err)

@@ -314,6 +314,7 @@ func TestReplayOfAGroupThatRuns(t *testing.T) {
 	if !errors.Is(err, replay.ErrNotEmpty) {
 		t.Error(err)
 	}
+	must(t, w.cl.ProduceSync(t.Context(), &kgo.Record{Topic: topics.Retry, Key: []byte("k"), Value: []byte("?")}).FirstErr())
 	_, err = w.replayer(nil).Run(t.Context(), replay.Spec{Groups: []string{"retry"}, Target: replay.Target{Kind: replay.ToEarliest}}, byHand)
 	if !errors.Is(err, replay.ErrProblem) {
 		t.Error(err)
@@ -382,3 +383,26 @@ type named struct {
 }
 
 func (n named) ProtocolName() string { return n.name }
+
+// What nobody can read is said, and neither keeps a process from starting nor changes what
+// was said before it.
+func TestStartBesideAControlRecordThatCannotBeRead(t *testing.T) {
+	cfg := config(t)
+	w := start(t, cfg)
+	r := w.replayer(nil)
+	must(t, r.Pause(t.Context(), "credit", "a test", byHand.Wait, func(string) {}))
+	bad := &kgo.Record{Topic: topics.Control, Key: []byte("credit"), Value: []byte("?")}
+	must(t, w.cl.ProduceSync(t.Context(), bad).FirstErr())
+	cfg.Brokers, cfg.Registry, cfg.Instance = w.Addresses().Brokers, w.Addresses().Registry, "other"
+	other, err := app.New(cfg)
+	must(t, err)
+	must(t, other.Start(t.Context()))
+	defer func() { must(t, other.Stop()) }()
+	if s := w.status("credit"); len(s.Members) > 0 || s.Paused == nil {
+		t.Errorf("%+v", s)
+	}
+	must(t, r.Resume(t.Context(), "credit", "a test"))
+	if s := w.status("credit"); s.Paused != nil {
+		t.Errorf("%+v", s.Paused)
+	}
+}

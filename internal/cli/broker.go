@@ -31,7 +31,7 @@ processors in other processes. It is for trying and testing: one node, no replic
 			}
 			b, err := devbroker.Start(cmd.Context(), cfg)
 			if err != nil {
-				return startHint(err, app.Config{})
+				return appHint(err, app.Config{})
 			}
 			at := app.Addresses{Brokers: []string{b.Addr()}, Registry: b.RegistryURL(), Embedded: true}
 			if err := s.show(at, func(w io.Writer) error {

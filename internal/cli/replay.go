@@ -177,7 +177,8 @@ func (s *session) replayer(ctx context.Context, as, where string) (*replay.Repla
 	if err != nil {
 		return nil, err
 	}
-	return replay.New(replay.Config{Opts: s.kafka(), Serde: serde, Namespace: s.set.namespace, Who: s.who(as), Now: s.env.Now, Store: store})
+	return replay.New(replay.Config{Opts: s.kafka(), Serde: serde, Namespace: s.set.namespace, Who: s.who(as), Now: s.env.Now, Store: store,
+		Bad: func(err error) { s.log.Warn("nobody obeys a control record that cannot be read", "error", err) }})
 }
 
 func (s *session) explainReplay(err error, args string) error {

@@ -19,7 +19,9 @@ import (
 	"github.com/orderlog/orderlog/internal/effect"
 	"github.com/orderlog/orderlog/internal/folder"
 	"github.com/orderlog/orderlog/internal/ledger"
+	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors"
+	"github.com/orderlog/orderlog/topics"
 )
 
 // ruleFlags are the settings of the business.
@@ -130,7 +132,7 @@ func (s *session) keepRunning(ctx context.Context, cfg app.Config, note string) 
 	err = a.Start(ctx)
 	shown()
 	if err != nil {
-		return startHint(err, cfg)
+		return appHint(err, cfg)
 	}
 	if err := s.show(a.Addresses(), func(w io.Writer) error { return s.welcome(w, a.Addresses(), note, mailsIn(cfg)) }); err != nil {
 		return errors.Join(err, a.Stop())
@@ -142,9 +144,9 @@ func (s *session) keepRunning(ctx context.Context, cfg app.Config, note string) 
 	case err := <-a.Failed():
 		stopped := a.Stop()
 		if errors.Is(stopped, err) {
-			return stopped // says it already
+			return appHint(stopped, cfg) // says it already
 		}
-		return errors.Join(err, stopped)
+		return appHint(errors.Join(err, stopped), cfg)
 	}
 }
 
@@ -189,7 +191,12 @@ func (s *session) showRecovery(a *app.App) func() {
 	return func() { cancel(); <-done }
 }
 
-func startHint(err error, cfg app.Config) error {
+func appHint(err error, cfg app.Config) error {
+	var lost *kgoka.OffsetError
+	if errors.As(err, &lost) {
+		return hinted(err, "`orderlog replay plan %s --to-earliest` shows what has gone, and the same replay run with its hash goes on with what is left, in one with the table",
+			strings.TrimPrefix(lost.Group, topics.Prefixed(cfg.Namespace, "")))
+	}
 	var locked *folder.LockedError
 	if errors.As(err, &locked) {
 		return hinted(err, "stop the other one, or name another folder with --data")

@@ -18,15 +18,31 @@ import (
 // coordinates its groups.
 const patience = 20 * time.Second
 
-// Offsets returns what the group has committed, nothing if it is not there.
+// undecided is how long the end of a transaction is waited for: longer than any timeout
+// of ours, after which brokers end it.
+const undecided = 2 * time.Minute
+
+// Offsets returns what the group has committed, nothing if it is not there. Where stable
+// ones are asked for (kadm.RequireStable), it waits until whoever had some in a
+// transaction has ended it.
 func Offsets(ctx context.Context, adm *kadm.Client, name string) (kadm.OffsetResponses, error) {
 	for began := time.Now(); ; {
 		at, err := adm.FetchOffsets(ctx, name)
+		if err == nil {
+			err = at.Error() // of any partition
+		}
 		switch {
 		case errors.Is(err, kerr.GroupIDNotFound):
 			return nil, nil
 		case err == nil:
 			return at, nil
+		case errors.Is(err, kerr.UnstableOffsetCommit) && time.Since(began) <= undecided:
+			select {
+			case <-time.After(20 * time.Millisecond):
+				continue
+			case <-ctx.Done():
+				return nil, fmt.Errorf("offsets of group %q: %w", name, err)
+			}
 		case !errors.As(err, new(*net.OpError)) || time.Since(began) > patience:
 			return nil, fmt.Errorf("offsets of group %q: %w", name, err)
 		}

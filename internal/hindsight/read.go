@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -26,7 +27,7 @@ type command struct {
 	flow.Message
 	rank      int // of its topic in inputs
 	partition int32
-	offset    int64 // -1: it is not on the log any more
+	offset    int64 // -1: it is not on the log any more; what was ordered is before all that is, the rest behind it
 }
 
 // inputs are the topics of commands, by the group that reads them: at one time, what
@@ -309,10 +310,14 @@ func (r *reader) missing() error {
 
 func (r *reader) madeUpFor(o *schemas.Order, at int64, messageType string, body any) {
 	r.madeUp++
+	partition := int32(math.MaxInt32)
+	if messageType == schemas.OrdersOrderPlace {
+		partition = -1
+	}
 	r.commands = append(r.commands, command{flow.Message{
 		ID: flow.NewID("evt", at, o.OrderID+"/"+messageType, 0), Type: messageType, Topic: topics.OrderCommands, Key: o.OrderID,
 		At: at, Correlation: o.OrderID, Body: body,
-	}, len(inputs) - 1, 0, -1})
+	}, len(inputs) - 1, partition, -1})
 }
 
 // placementOf is what an order was placed by, if it was within limits: see BodyHash.

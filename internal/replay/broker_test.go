@@ -5,6 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +17,7 @@ import (
 
 	"github.com/orderlog/orderlog/internal/devbroker"
 	"github.com/orderlog/orderlog/internal/topicplan"
+	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -196,5 +201,101 @@ func TestAudit(t *testing.T) {
 	}
 	if at := s.committed(0); at != 10 {
 		t.Errorf("offset %d after undo", at)
+	}
+}
+
+// A record that nobody can read is passed over; a registry that is away says nothing
+// about it.
+func TestControlRecordsThatCannotBeRead(t *testing.T) {
+	s := newShop(t)
+	must(t, s.replayer(nil).Pause(t.Context(), "voucher", "a test", time.Second, func(string) {}))
+	cl, err := kgo.NewClient(s.opts...)
+	must(t, err)
+	defer cl.Close()
+	must(t, cl.ProduceSync(t.Context(), &kgo.Record{Topic: topics.Control, Key: []byte("voucher"), Value: []byte{0, 0, 0, 0x77, 0x77, 1, 2}}).FirstErr())
+	url, err := url.Parse(s.broker.RegistryURL())
+	must(t, err)
+	registry := httptest.NewServer(httputil.NewSingleHostReverseProxy(url))
+	serde, err := schemas.NewSerde(t.Context(), schemas.SerdeConfig{Registry: registry.URL})
+	must(t, err)
+	bad := 0
+	read := func() bool {
+		said, _, err := Controls(t.Context(), s.opts, s.admin(), serde, "", func(error) { bad++ })
+		if err != nil {
+			t.Log(err)
+		}
+		return err == nil && said["voucher"].Paused
+	}
+	registry.Close()
+	if read() || bad > 0 {
+		t.Error("without the registry it was read, or called bad")
+	}
+	serde = s.serde
+	if !read() || bad != 1 {
+		t.Errorf("the pause is not known, or %d records are bad", bad)
+	}
+}
+
+// Offsets of a topic that was deleted say nothing of the one that was made anew, and rows
+// of a table that was are not those that the group has had.
+func TestMadeAnew(t *testing.T) {
+	s := newShop(t)
+	adm := s.admin()
+	r := s.replayer(nil)
+	commit := func(id, table [16]byte) {
+		t.Helper()
+		at := kadm.Offsets{}
+		at.Add(kadm.Offset{Topic: topics.OrderTable, Partition: 0, At: 6, LeaderEpoch: -1, Metadata: kgoka.CommitMetadata(id, table)})
+		must(t, adm.CommitAllOffsets(t.Context(), "voucher", at))
+	}
+	ids, err := r.topicIDs(t.Context(), []string{topics.OrderTable, topics.VoucherTable})
+	must(t, err)
+	log, table, other := ids[topics.OrderTable], ids[topics.VoucherTable], [16]byte{7}
+	only := []Selection{{topics.OrderTable, []int32{0}}}
+	for _, c := range []struct {
+		name       string
+		log, table [16]byte
+		kind       Kind
+		target     int64
+		warns      string // "": of nothing
+	}{
+		{"as it is", log, table, ToCurrent, 6, ""},
+		{"another log", other, table, ToCurrent, 10, "of a log that was deleted"},
+		{"another log, from its start", other, table, ToEarliest, 0, "of a log that was deleted"},
+		{"another table", log, other, ToCurrent, 6, "its rows are gone"},
+	} {
+		commit(c.log, c.table)
+		p, err := r.Plan(t.Context(), Spec{Groups: back.Groups, Target: Target{Kind: c.kind}, Only: only})
+		must(t, err)
+		g := p.Groups[0]
+		if said := strings.Join(g.Warnings, "; "); g.Parts[0].Target != c.target || (said == "") != (c.warns == "") || !strings.Contains(said, c.warns) {
+			t.Errorf("%s: to %d, warns of %q", c.name, g.Parts[0].Target, said)
+		}
+	}
+	commit(other, table)
+	if p, err := r.Plan(t.Context(), Spec{Groups: back.Groups, Target: Target{Kind: ShiftBy, N: 1}, Only: only}); err != nil || p.OK() {
+		t.Errorf("%v, %+v: there is nothing to shift by", err, p)
+	}
+}
+
+// Rows that do not remember keep a group from handling anything again, and not from going
+// on past what is gone.
+func TestRowsThatDoNotRemember(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		part Part
+		ok   bool
+	}{
+		{"back", Part{Committed: 5, Target: 4, End: 9}, false},
+		{"as it is", Part{Committed: 5, Target: 5, End: 9}, true},
+		{"past what is gone", Part{Committed: 5, Target: 7, Start: 7, End: 9}, true},
+		{"offsets are forgotten", Part{Committed: -1, Target: 0, End: 9}, false},
+		{"nothing has ever come", Part{Committed: -1, Target: 0, End: 0}, true},
+	} {
+		g := &Group{Name: "retry", Parts: []*Part{&c.part}}
+		must(t, redeliver(t.Context(), nil, g))
+		if ok := len(g.Problems) == 0; ok != c.ok {
+			t.Errorf("%s: %q", c.name, g.Problems)
+		}
 	}
 }

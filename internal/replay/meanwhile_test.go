@@ -5,6 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -136,4 +140,99 @@ func TestMeanwhile(t *testing.T) {
 			t.Errorf("offset %d, paused %v", at, paused(t, s))
 		}
 	})
+	t.Run("a warning that nobody has agreed to", func(t *testing.T) {
+		s := newShop(t)
+		adm := s.admin()
+		at := kadm.Offsets{}
+		at.AddOffset(topics.OrderTable, 0, 5, -1)
+		must(t, adm.CommitAllOffsets(t.Context(), "voucher", at))
+		on := Spec{Groups: back.Groups, Target: Target{Kind: ToOffset, N: 8}, Only: []Selection{{topics.OrderTable, []int32{0}}}}
+		how := func() How {
+			t.Helper()
+			p, err := s.replayer(nil).Plan(t.Context(), on)
+			must(t, err)
+			how := stop
+			how.Hash = p.Hash
+			return how
+		}
+		gone := func(before int64) {
+			at := kadm.Offsets{}
+			at.AddOffset(topics.OrderTable, 0, before, -1)
+			_, err := adm.DeleteRecords(t.Context(), at)
+			must(t, err)
+		}
+		first := how()
+		if _, err := s.replayer(during(Seated, func() { gone(6) })).Run(t.Context(), on, first); !errors.Is(err, ErrMoved) || s.committed(0) != 5 {
+			t.Errorf("%v, offset %d: it was not told what has gone", err, s.committed(0))
+		}
+		if _, err := s.replayer(nil).Run(t.Context(), on, first); !errors.Is(err, ErrMoved) || s.committed(0) != 5 {
+			t.Errorf("%v, offset %d: it was not told what has gone", err, s.committed(0))
+		}
+		second := how()
+		_, err := s.replayer(during(Seated, func() { gone(7) })).Run(t.Context(), on, second) // more of the same
+		must(t, err)
+		if s.committed(0) != 8 {
+			t.Errorf("offset %d", s.committed(0))
+		}
+	})
+	t.Run("another process has taken the run over", func(t *testing.T) {
+		for _, step := range []Step{Written, Moved} {
+			s := newShop(t)
+			at, goOn := make(chan bool), make(chan bool)
+			heirs, own := make(chan error, 1), make(chan error, 1)
+			p, err := s.replayer(nil).Plan(t.Context(), shift)
+			must(t, err)
+			how := stop
+			how.Hash = p.Hash
+			asleep := s.replayer(during(step, func() { // for longer than a seat is kept
+				s.evict("voucher")
+				heir := s.replayer(during(Moved, func() { close(at); <-goOn }))
+				go func() {
+					_, err := heir.Run(t.Context(), shift, how)
+					heirs <- err
+				}()
+				select {
+				case <-at:
+				case err := <-heirs:
+					heirs <- err
+				}
+			}))
+			go func() {
+				_, err := asleep.Run(t.Context(), shift, how)
+				own <- err
+			}()
+			select {
+			case err = <-own:
+				if err == nil {
+					t.Errorf("%s: it ended what was no longer its own", step)
+				}
+				own <- err
+			case <-time.After(3 * time.Second): // it waits for what becomes of it
+			}
+			close(goOn)
+			if err := <-heirs; err != nil || s.committed(0) != 8 || paused(t, s) {
+				t.Errorf("%s: the heir: %v, offset %d, paused %v", step, err, s.committed(0), paused(t, s))
+			}
+			t.Log(step, <-own)
+		}
+	})
+}
+
+// evict has the members of a group lose it, as if they had not been heard of for long.
+func (s *shop) evict(group string) {
+	s.t.Helper()
+	cl, err := kgo.NewClient(s.opts...)
+	must(s.t, err)
+	defer cl.Close()
+	described, err := s.admin().DescribeGroups(s.t.Context(), group)
+	must(s.t, err)
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Group = group
+	for _, m := range described[group].Members {
+		l := kmsg.NewLeaveGroupRequestMember()
+		l.MemberID = m.MemberID
+		req.Members = append(req.Members, l)
+	}
+	_, err = req.RequestWith(s.t.Context(), cl)
+	must(s.t, err)
 }

@@ -3,6 +3,7 @@ package replay
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -11,10 +12,11 @@ import (
 // was missed does anything.
 const Redeliver = "redeliver"
 
-// Rows writes what becomes of a group's table, within the transaction that moves its
-// offsets, while nobody else is in the group. Records have a topic as on the cluster, a
+// Rows says what becomes of a group's table, while nobody else is in the group. It is
+// written in the transaction that moves its offsets, of which the time begins with the
+// first record: so all is read before. Records have a topic as on the cluster, a
 // partition, and headers as kgoka writes them; those without a value delete.
-type Rows func(ctx context.Context, r *Replayer, g *Group, write func(*kgo.Record) error) error
+type Rows func(ctx context.Context, r *Replayer, g *Group) ([]*kgo.Record, error)
 
 // mode is how a group is replayed.
 type mode struct {
@@ -50,9 +52,14 @@ func modeOf(name string) (mode, error) {
 }
 
 func redeliver(_ context.Context, _ *Replayer, g *Group) error {
-	if !g.unit.Origins {
+	if !g.unit.Origins && slices.ContainsFunc(g.Parts, (*Part).handlesAgain) {
 		g.Problems = append(g.Problems, fmt.Sprintf("rows of %s do not remember what they have applied: what was dispatched would be entered, and dispatched, again", g.Name))
 	}
-	g.Notes = append(g.Notes, "rows skip what they have applied, so nothing that was done is done again: no effect is asked for twice, and none has to be muted")
+	if g.lost {
+		g.warn("rows", "the group's table was deleted and made anew: its rows are gone, and what comes is handled without them")
+	}
+	if g.unit.Origins {
+		g.Notes = append(g.Notes, "rows skip what they have applied, so nothing that was done is done again: no effect is asked for twice, and none has to be muted")
+	}
 	return nil
 }

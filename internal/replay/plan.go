@@ -16,6 +16,7 @@ import (
 
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/group"
+	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -61,10 +62,12 @@ type Group struct {
 	Gone    int64   `json:"gone"`               // offsets that had gone before the group came to them
 	Commits int     `json:"changed_partitions"` // partitions of which the offset changes
 
+	of   map[string]string   // warnings by what they are of, whatever the numbers in them
 	full string              // name on the cluster
 	unit Unit                // of the catalogue
 	ids  map[string][16]byte // of its topics
 	from *From               // of Restore
+	lost bool                // its rows: the table was made anew since the last commit
 }
 
 // Part is a partition of an input.
@@ -83,6 +86,10 @@ type Part struct {
 
 // again is how many offsets are handled once more.
 func (p *Part) again() int64 { return max(0, p.Committed-max(p.Target, p.Start)) }
+
+// handlesAgain says that something is handled that may have been: what had been
+// committed may be forgotten.
+func (p *Part) handlesAgain() bool { return p.again() > 0 || p.Committed < 0 && p.Target < p.End }
 
 // passed is how many are there and never handled.
 func (p *Part) passed() int64 { return max(0, p.Target-max(p.Committed, p.Start)) }
@@ -137,7 +144,7 @@ func (r *Replayer) look(ctx context.Context, spec Spec) (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{Mode: mode.Name, Target: spec.Target.String()}
-	said, _, err := Controls(ctx, r.cfg.Opts, r.adm, r.cfg.Serde, r.cfg.Namespace)
+	said, err := r.controls(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +251,7 @@ func (r *Replayer) topicIDs(ctx context.Context, bare []string) (map[string][16]
 
 // aim fills in the partitions.
 func (r *Replayer) aim(ctx context.Context, g *Group, parts map[string][]int32, to Target) error {
-	committed, err := r.committed(ctx, g.full)
+	committed, err := group.Offsets(ctx, r.adm, g.full)
 	if err != nil {
 		return err
 	}
@@ -263,8 +270,14 @@ func (r *Replayer) aim(ctx context.Context, g *Group, parts map[string][]int32, 
 			if nums := parts[bare]; len(nums) > 0 && !slices.Contains(nums, x.Partition) {
 				continue
 			}
-			if o, ok := committed.Lookup(topic, x.Partition); ok {
-				x.Committed = o.At
+			if o, ok := committed.Lookup(topic, x.Partition); ok && o.At >= 0 {
+				log, rows := kgoka.OfOthers(o.Metadata, g.ids[topic], g.ids[g.Table])
+				if g.lost = g.lost || rows; log {
+					where := fmt.Sprintf("%s/%d", topic, x.Partition)
+					g.warn("anew "+where, fmt.Sprintf("%s: offset %d is of a log that was deleted; nothing is handled of the one that was made anew", where, o.At))
+				} else {
+					x.Committed = o.At
+				}
 			}
 			if err := g.part(x, to, g.ids[topic]); err != nil {
 				return err
@@ -272,23 +285,6 @@ func (r *Replayer) aim(ctx context.Context, g *Group, parts map[string][]int32, 
 		}
 	}
 	return nil
-}
-
-// committed returns a group's offsets. Where stable ones are asked for, it waits until
-// whoever had some in a transaction has ended it.
-func (r *Replayer) committed(ctx context.Context, name string) (at kadm.OffsetResponses, err error) {
-	wait, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	err = again(wait, func() (err error) {
-		if at, err = group.Offsets(ctx, r.adm, name); err != nil {
-			return err
-		}
-		if err = at.Error(); err != nil {
-			err = fmt.Errorf("offsets of group %q: %w", name, err)
-		}
-		return err
-	})
-	return at, err
 }
 
 // part adds a partition, unless a file does not name it.
@@ -347,13 +343,28 @@ func (g *Group) judge(to Target) {
 			g.Problems = append(g.Problems, fmt.Sprintf("%s: offset %d is past the end, %d: the log is another one, or was cut off", where, p.Target, p.End))
 		}
 		if n := p.passed(); n > 0 && to.Kind != ToBefore {
-			g.Warnings = append(g.Warnings, fmt.Sprintf("%s: passes over %d offsets that the group has not handled", where, n))
+			of := "passed " + where
+			if to.Kind == ToLatest || to.Kind == ShiftBy { // that says so
+				of = ""
+			}
+			g.warn(of, fmt.Sprintf("%s: passes over %d offsets that the group has not handled", where, n))
 		}
 		if n := p.gone(); n > 0 {
-			g.Warnings = append(g.Warnings, fmt.Sprintf("%s: %d offsets had gone before the group came to them", where, n))
+			g.warn("gone "+where, fmt.Sprintf("%s: %d offsets had gone before the group came to them", where, n))
 		}
 	}
 	g.Notes = append(g.Notes, g.statements()...)
+}
+
+// warn adds a warning. What it is of is agreed to with it; "": with the target.
+func (g *Group) warn(of, text string) {
+	g.Warnings = append(g.Warnings, text)
+	if of != "" {
+		if g.of == nil {
+			g.of = map[string]string{}
+		}
+		g.of[of] = text
+	}
 }
 
 // statements are what a person should know of the group's inputs.
@@ -383,12 +394,12 @@ func (p *Plan) asked(spec Spec) string {
 // digest is of what a person agrees to: mode, target as said, groups, topics (by ID,
 // so that one made anew is another), partitions; of each the offset that it is moved
 // to, unless that follows from where a running group is or from when one asks; and of a
-// group that does not run, where it is.
+// group that does not run, where it is. And of what it is warned of.
 func (p *Plan) digest(spec Spec) string {
 	h := sha256.New()
 	for _, g := range p.Groups {
 		runs := len(g.Members) > 0
-		fmt.Fprintf(h, "%s %v\n", g.full, runs)
+		fmt.Fprintf(h, "%s %v %q\n", g.full, runs, sorted(g.of))
 		for _, part := range g.Parts {
 			fmt.Fprintf(h, "%s %x %d", part.Topic, part.id, part.Partition)
 			if k := spec.Target.Kind; !spec.Target.moving() || !runs && k != ToLatest && k != ByDuration {

@@ -67,18 +67,18 @@ func rebuild(_ context.Context, _ *Replayer, g *Group) error {
 	return nil
 }
 
-// rebuildRows writes the rows that are not as they should be.
-func rebuildRows(ctx context.Context, r *Replayer, g *Group, write func(*kgo.Record) error) error {
+// rebuildRows are the rows that are not as they should be.
+func rebuildRows(ctx context.Context, r *Replayer, g *Group) (recs []*kgo.Record, err error) {
 	rows, parts, err := r.rows(ctx, g)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if g.Name == follower {
-		return empty(rows, write)
+		return empty(rows), nil
 	}
 	want, err := r.wanted(ctx, g)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	wrong := map[string]*kgo.Record{}
 	for key, value := range want {
@@ -93,7 +93,7 @@ func rebuildRows(ctx context.Context, r *Replayer, g *Group, write func(*kgo.Rec
 	}
 	seen, err := r.seen(ctx, g, wrong)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, key := range sorted(wrong) {
 		rec, is := wrong[key], rows[key]
@@ -106,15 +106,16 @@ func rebuildRows(ctx context.Context, r *Replayer, g *Group, write func(*kgo.Rec
 		for _, o := range seen[key] {
 			now = now.With(o)
 		}
+		if is == nil {
+			now = now.Anew(rec.Partition, r.cfg.Now())
+		}
 		rec.Headers = memory(now, note)
 		if len(rec.Value)+len(rec.Headers) == 0 {
 			rec.Value = nil
 		}
-		if err := write(rec); err != nil {
-			return err
-		}
+		recs = append(recs, rec)
 	}
-	return nil
+	return recs, nil
 }
 
 // memory is what stands beside a row.
@@ -138,13 +139,11 @@ func headerOf(r *kgo.Record, key string) []byte {
 }
 
 // empty deletes all rows, but for their queues.
-func empty(rows map[string]*kgo.Record, write func(*kgo.Record) error) error {
+func empty(rows map[string]*kgo.Record) (recs []*kgo.Record) {
 	for _, key := range sorted(rows) {
-		if err := write(gone(rows[key], headerOf(rows[key], kgoka.NoteHeader))); err != nil {
-			return err
-		}
+		recs = append(recs, gone(rows[key], headerOf(rows[key], kgoka.NoteHeader)))
 	}
-	return nil
+	return recs
 }
 
 // gone deletes a row. Where rows remember, it is an empty one that does not remember

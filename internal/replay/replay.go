@@ -9,6 +9,7 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -30,6 +31,8 @@ type Config struct {
 	Now       func() time.Time
 
 	Store snapshot.Store // where the state before a run that writes rows is kept, to undo it; nil: there are no such runs
+
+	Bad func(error) // is told of control records that cannot be read; nil: nobody is
 
 	Session time.Duration // for which the seat of a replay that died is kept; 0: 10 s
 
@@ -55,6 +58,9 @@ func New(cfg Config) (*Replayer, error) {
 	if cfg.Session == 0 {
 		cfg.Session = 10 * time.Second // brokers have a least
 	}
+	if cfg.Bad == nil {
+		cfg.Bad = func(error) {}
+	}
 	if cfg.Step == nil {
 		cfg.Step = func(Step) error { return nil }
 	}
@@ -71,34 +77,47 @@ func (r *Replayer) Close() { r.adm.Close() }
 
 func (r *Replayer) name(bare string) string { return topics.Prefixed(r.cfg.Namespace, bare) }
 
-// Controls reads which groups are, or were, paused, by the newest word on each.
-func Controls(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, serde *schemas.Serde, namespace string) (map[string]*schemas.GroupControl, client.Span, error) {
+// Controls reads which groups are, or were, paused, by the newest word on each that can
+// be read; bad is told of the others.
+func Controls(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, serde *schemas.Serde, namespace string, bad func(error)) (map[string]*schemas.GroupControl, client.Span, error) {
 	span, err := client.Whole(ctx, adm, topics.Prefixed(namespace, topics.Control))
 	if err != nil {
 		return nil, span, err
 	}
 	said := map[string]*schemas.GroupControl{}
-	err = span.Read(ctx, opts, func(r *kgo.Record) (bool, error) {
-		c, err := Control(ctx, serde, r)
-		if err != nil {
-			return false, err
-		}
-		said[string(r.Key)] = c
-		return true, nil
-	})
+	err = EachControl(ctx, opts, serde, span, bad, func(c *schemas.GroupControl) { said[c.Group] = c })
 	return said, span, err
 }
 
-// Control decodes a record of the control topic; a tombstone says that the group runs.
-func Control(ctx context.Context, serde *schemas.Serde, r *kgo.Record) (*schemas.GroupControl, error) {
-	c := &schemas.GroupControl{Group: string(r.Key)}
-	if len(r.Value) == 0 {
-		return c, nil
-	}
-	if err := serde.DecodeInto(ctx, topics.Control, r.Value, c); err != nil {
-		return nil, fmt.Errorf("control record at %s/%d/%d: %w", r.Topic, r.Partition, r.Offset, err)
-	}
-	return c, nil
+// EachControl reads a span of the control topic, and moves its From past what is done:
+// so it can be called again after an error. A tombstone says that the group runs.
+// Nobody obeys a record that cannot be read: what was said before it holds.
+func EachControl(ctx context.Context, opts []kgo.Opt, serde *schemas.Serde, span client.Span, bad func(error), do func(*schemas.GroupControl)) error {
+	return span.Read(ctx, opts, func(r *kgo.Record) (bool, error) {
+		c, err := new(schemas.GroupControl), error(nil)
+		if len(r.Value) > 0 {
+			err = serde.DecodeInto(ctx, topics.Control, r.Value, c)
+		}
+		if err != nil {
+			err = fmt.Errorf("control record at %s/%d/%d: %w", r.Topic, r.Partition, r.Offset, err)
+		}
+		switch {
+		case errors.Is(err, schemas.ErrRegistry): // which says nothing about the record
+			return false, err
+		case err != nil:
+			bad(err)
+		default:
+			c.Group = string(r.Key)
+			do(c)
+		}
+		span.From[r.Partition] = r.Offset + 1
+		return true, nil
+	})
+}
+
+func (r *Replayer) controls(ctx context.Context) (map[string]*schemas.GroupControl, error) {
+	said, _, err := Controls(ctx, r.cfg.Opts, r.adm, r.cfg.Serde, r.cfg.Namespace, r.cfg.Bad)
+	return said, err
 }
 
 // eachAudited reads the audit from its start.

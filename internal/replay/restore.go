@@ -72,30 +72,30 @@ func restore(_ context.Context, r *Replayer, g *Group) error {
 	switch g.Name {
 	case follower, teller:
 	case ledger.Name:
-		g.Warnings = append(g.Warnings, "what was sent since is sent again: the world does not go back")
+		g.warn("sent", "what was sent since is sent again: the world does not go back")
 	case calendar.Name:
-		g.Warnings = append(g.Warnings, "what was dispatched since is dispatched again; who gets it knows it by its place in the queue")
+		g.warn("dispatched", "what was dispatched since is dispatched again; who gets it knows it by its place in the queue")
 	default:
 		if again > 0 {
-			g.Warnings = append(g.Warnings, fmt.Sprintf("%d offsets are handled anew, and others have acted on what was decided then: where it is decided otherwise, only --mode rebuild of the groups concerned puts that right", again))
+			g.warn("anew", fmt.Sprintf("%d offsets are handled anew, and others have acted on what was decided then: where it is decided otherwise, only --mode rebuild of the groups concerned puts that right", again))
 		}
 	}
 	return nil
 }
 
-// restoreRows writes the rows that are not as they were.
-func restoreRows(ctx context.Context, r *Replayer, g *Group, write func(*kgo.Record) error) error {
+// restoreRows are the rows that are not as they were.
+func restoreRows(ctx context.Context, r *Replayer, g *Group) (recs []*kgo.Record, err error) {
 	is, parts, err := r.rows(ctx, g)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if parts != g.from.Manifest.Partitions {
-		return fmt.Errorf("topic %q has %d partitions, and had %d in the snapshot: keys are on others", g.Table, parts, g.from.Manifest.Partitions)
+		return nil, fmt.Errorf("topic %q has %d partitions, and had %d in the snapshot: keys are on others", g.Table, parts, g.from.Manifest.Partitions)
 	}
 	for num := range parts {
 		rs, err := g.from.Manifest.Read(ctx, g.from.Store, g.unit.Table, num)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, was := range rs {
 			key := string(was.Key)
@@ -108,17 +108,13 @@ func restoreRows(ctx context.Context, r *Replayer, g *Group, write func(*kgo.Rec
 			if now != nil {
 				was.Headers = over(was, now)
 			}
-			if err := write(was); err != nil {
-				return err
-			}
+			recs = append(recs, was)
 		}
 	}
 	for _, key := range sorted(is) {
-		if err := write(gone(is[key], nil)); err != nil {
-			return err
-		}
+		recs = append(recs, gone(is[key], nil))
 	}
-	return nil
+	return recs, nil
 }
 
 func sameRow(a, b *kgo.Record) bool {

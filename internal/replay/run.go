@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/schemas"
@@ -219,8 +219,10 @@ func (r *Replayer) clear(ctx context.Context, p *Plan, id string, how How, done 
 }
 
 func onlyReplays(members []string) bool {
-	return !slices.ContainsFunc(members, func(m string) bool { return !strings.HasPrefix(m, clientID+" ") })
+	return !slices.ContainsFunc(members, func(m string) bool { return !isReplay(m) })
 }
+
+func isReplay(member string) bool { return strings.HasPrefix(member, clientID+" ") }
 
 // pause pauses a group that nobody has paused meanwhile. A person's pause stays.
 func (r *Replayer) pause(ctx context.Context, g *Group, id, why string) error {
@@ -244,7 +246,7 @@ func (r *Replayer) paused(ctx context.Context, group string) (*schemas.GroupCont
 	if err := r.decided(ctx, topics.Control); err != nil {
 		return nil, err
 	}
-	said, _, err := Controls(ctx, r.cfg.Opts, r.adm, r.cfg.Serde, r.cfg.Namespace)
+	said, err := r.controls(ctx)
 	if c := said[group]; err == nil && c != nil && c.Paused {
 		return c, nil
 	}
@@ -344,19 +346,41 @@ func (r *Replayer) empty(ctx context.Context, g *Group, how How) error {
 	return err
 }
 
-// release has groups go on that this run has paused and not done. Who interrupts a
-// run waits for that.
+// release has groups go on that this run has paused and not done, unless another process
+// has taken the run over. Who interrupts a run waits for that.
 func (r *Replayer) release(p *Plan, id string, how How) error {
+	groups := slices.DeleteFunc(slices.Clone(p.Groups), func(g *Group) bool { return g.Paused == nil || g.Paused.Replay != id })
+	if r.taken(groups) {
+		how.Tell("another process goes on with " + id)
+		return nil
+	}
 	var errs []error
-	for _, g := range p.Groups {
-		if g.Paused != nil && g.Paused.Replay == id {
-			how.Tell("resuming " + g.Name)
-			if err := r.resume(context.Background(), g.Name, id, "the replay failed"); err != nil {
-				errs = append(errs, fmt.Errorf("group %s stays paused: %w", g.Name, err))
-			}
+	for _, g := range groups {
+		how.Tell("resuming " + g.Name)
+		if err := r.resume(context.Background(), g.Name, id, "the replay failed"); err != nil {
+			errs = append(errs, fmt.Errorf("group %s stays paused: %w", g.Name, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// taken says whether a replay sits in one of the groups. This one has left, or loses its
+// seat while it looks.
+func (r *Replayer) taken(groups []*Group) (is bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*r.cfg.Session)
+	defer cancel()
+	_ = poll(ctx, func() (bool, error) {
+		for _, g := range groups {
+			if err := r.describe(ctx, g); err != nil {
+				return true, err
+			}
+			if is = slices.ContainsFunc(g.Members, isReplay); is {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+	return is
 }
 
 // resume has a group go on that was paused by a replay, or, without an ID, by whomever.
@@ -440,9 +464,14 @@ func (r *Replayer) one(ctx context.Context, spec Spec, id string, agreed *Group,
 			return nil, err
 		}
 		how.Tell("writing rows of " + g.Name)
-		if err := m.rows(ctx, r, g, func(rec *kgo.Record) error { res.Rows++; t.write(ctx, rec); return ctx.Err() }); err != nil {
+		rows, err := m.rows(ctx, r, g)
+		if err != nil {
 			return nil, err
 		}
+		for _, row := range rows {
+			t.write(ctx, row)
+		}
+		res.Rows = len(rows)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -495,6 +524,11 @@ func (r *Replayer) settled(ctx context.Context, spec Spec, agreed *Group, how Ho
 	case how.Hash == "" && len(g.Warnings) > 0:
 		return nil, fmt.Errorf("%w: %s", ErrWarned, strings.Join(g.Warnings, "; "))
 	}
+	for _, of := range sorted(g.of) {
+		if _, known := agreed.of[of]; !known && how.Hash != "" {
+			return nil, fmt.Errorf("%w: it did not warn of %s", ErrMoved, g.of[of])
+		}
+	}
 	return g, nil
 }
 
@@ -529,7 +563,7 @@ func (r *Replayer) report(ctx context.Context, t *tx, id string, spec Spec, g *G
 }
 
 // end commits. Where the answer is lost, the audit knows: the next transaction of the
-// same ID begins when this one is decided.
+// same ID begins when this one is decided, be it that of who has taken over.
 func (r *Replayer) end(ctx context.Context, t *tx, id, group string) error {
 	lost := t.commit(ctx)
 	if lost == nil {
@@ -537,12 +571,16 @@ func (r *Replayer) end(ctx context.Context, t *tx, id, group string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), txnTimeout+2*patience)
 	defer cancel()
-	next, err := r.begin(ctx, group)
-	if err != nil {
-		return fmt.Errorf("committing: %w; whether it came about is not known: %w", lost, err)
+	var err error
+	if !errors.Is(lost, kerr.ProducerFenced) && !errors.Is(lost, kerr.InvalidProducerEpoch) {
+		var next *tx
+		if next, err = r.begin(ctx, group); err == nil {
+			next.close()
+		}
 	}
-	next.close()
-	err = r.decided(ctx, topics.Audit)
+	if err == nil {
+		err = r.decided(ctx, topics.Audit)
+	}
 	var done map[string]bool
 	if err == nil {
 		done, err = r.done(ctx, id)

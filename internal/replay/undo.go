@@ -53,7 +53,7 @@ func (r *Replayer) Status(ctx context.Context, groups []string) ([]*Status, erro
 	if err != nil {
 		return nil, err
 	}
-	said, _, err := Controls(ctx, r.cfg.Opts, r.adm, r.cfg.Serde, r.cfg.Namespace)
+	said, err := r.controls(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +185,7 @@ func (r *Replayer) before(ctx context.Context, group string, e *Event) (Spec, er
 
 // Pause has all instances leave a group, until Resume.
 func (r *Replayer) Pause(ctx context.Context, group, why string, wait time.Duration, tell func(string)) error {
-	said, _, err := Controls(ctx, r.cfg.Opts, r.adm, r.cfg.Serde, r.cfg.Namespace)
+	said, err := r.controls(ctx)
 	if err != nil {
 		return err
 	}

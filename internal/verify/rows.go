@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -68,17 +69,19 @@ func fold(ctx context.Context, cfg Config, cl *kgo.Client) (*world, error) {
 	return w, nil
 }
 
-// undone are what stands on a topic, of body B, that its group has not acted on: not
-// read, parked, or given up.
-func undone[B any, K comparable](w *world, topic string, key func(*B) K) (map[K]*B, error) {
-	all := map[K]*B{}
+// undone are the bodies on a topic that its group has not acted on, by what key says that
+// they are about, if it is asked for: parked, not read, or given up. Of several about one
+// thing it is the first that the group will act on: a group that went back to a snapshot
+// may have given another verdict, which comes too late.
+func undone[K comparable](w *world, topic string, key func(body any) (K, bool)) (map[K]any, error) {
+	all := map[K]any{}
 	add := func(body any) {
-		if b, ok := body.(*B); ok {
-			all[key(b)] = b
+		if k, ok := key(body); ok && all[k] == nil {
+			all[k] = body
 		}
 	}
 	for _, in := range w.inboxes[topic] {
-		for _, c := range in.open() {
+		for _, c := range slices.SortedStableFunc(slices.Values(in.open()), func(a, b command) int { return cmp.Compare(a.offset, b.offset) }) {
 			add(c.body)
 		}
 	}
@@ -114,11 +117,25 @@ func given(ask string, granted, unreleased bool) bool {
 }
 
 func (w *world) stockRows() (map[string]any, error) {
-	granted, err := undone(w, topics.OrderReplies, func(b *schemas.StockReserved) lineKey { return lineKey{b.OrderID, b.Line} })
+	verdicts, err := undone(w, topics.OrderReplies, func(body any) (lineKey, bool) {
+		switch b := body.(type) {
+		case *schemas.StockReserved:
+			return lineKey{b.OrderID, b.Line}, true
+		case *schemas.StockRefused:
+			return lineKey{b.OrderID, b.Line}, true
+		}
+		return lineKey{}, false
+	})
 	if err != nil {
 		return nil, err
 	}
-	unreleased, err := undone(w, topics.InventoryTasks, func(b *schemas.ReleaseStock) lineKey { return lineKey{b.OrderID, b.Line} })
+	unreleased, err := undone(w, topics.InventoryTasks, func(body any) (lineKey, bool) {
+		b, ok := body.(*schemas.ReleaseStock)
+		if !ok {
+			return lineKey{}, false
+		}
+		return lineKey{b.OrderID, b.Line}, true
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +158,7 @@ func (w *world) stockRows() (map[string]any, error) {
 	w.eachOrder(func(o *order) {
 		for i, l := range o.lines {
 			k := lineKey{o.id, int64(i)}
-			if given(l.stock, granted[k] != nil, unreleased[k] != nil) {
+			if _, granted := verdicts[k].(*schemas.StockReserved); given(l.stock, granted, unreleased[k] != nil) {
 				of(l.sku).OnHand -= l.quantity
 			}
 		}
@@ -165,15 +182,25 @@ func (s *supply) price(is schemas.Stock) (schemas.SetPrice, bool) {
 }
 
 func (w *world) accountRows() (map[string]any, error) {
-	charged, err := undone(w, topics.OrderReplies, func(b *schemas.CreditCharged) string { return b.OrderID })
+	verdicts, err := undone(w, topics.OrderReplies, func(body any) (string, bool) {
+		switch b := body.(type) {
+		case *schemas.CreditCharged:
+			return b.OrderID, true
+		case *schemas.CreditRefused:
+			return b.OrderID, true
+		}
+		return "", false
+	})
 	if err != nil {
 		return nil, err
 	}
-	refused, err := undone(w, topics.OrderReplies, func(b *schemas.CreditRefused) string { return b.OrderID })
-	if err != nil {
-		return nil, err
-	}
-	refund, err := undone(w, topics.CreditTasks, func(b *schemas.RefundCredit) string { return b.OrderID })
+	refund, err := undone(w, topics.CreditTasks, func(body any) (string, bool) {
+		b, ok := body.(*schemas.RefundCredit)
+		if !ok {
+			return "", false
+		}
+		return b.OrderID, true
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -181,14 +208,15 @@ func (w *world) accountRows() (map[string]any, error) {
 	customers := w.customers(c)
 	charges, opened := map[string]int64{}, map[string]limit{}
 	w.eachOrder(func(o *order) {
-		if given(o.credit.Ask, charged[o.id] != nil, refund[o.id] != nil) {
+		charged, granted := verdicts[o.id].(*schemas.CreditCharged)
+		if given(o.credit.Ask, granted, refund[o.id] != nil) {
 			charges[o.customer] += o.credit.Amount
 		}
 		amount, answered := o.credit.Opened, o.credit.Ask != schemas.AskNone && o.credit.Ask != schemas.Asked
-		if b := charged[o.id]; b != nil && !answered {
-			amount, answered = b.Opened, true
+		if granted && !answered {
+			amount, answered = charged.Opened, true
 		}
-		if b := refused[o.id]; b != nil && !answered {
+		if b, ok := verdicts[o.id].(*schemas.CreditRefused); ok && !answered {
 			amount, answered = b.Opened, true
 		}
 		if at, there := opened[o.customer]; answered && (!there || at.amount == 0 && amount != 0) {
