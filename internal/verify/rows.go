@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -68,18 +69,26 @@ func fold(ctx context.Context, cfg Config, cl *kgo.Client) (*world, error) {
 	return w, nil
 }
 
+// waiting is a record that its group has not acted on.
+type waiting[B any] struct {
+	body   *B    // nil: there is none
+	offset int64 // of one that was given up: behind all others
+}
+
 // undone are what stands on a topic, of body B, that its group has not acted on: not
-// read, parked, or given up.
-func undone[B any, K comparable](w *world, topic string, key func(*B) K) (map[K]*B, error) {
-	all := map[K]*B{}
-	add := func(body any) {
+// read, parked, or given up; of several of one key, the first.
+func undone[B any, K comparable](w *world, topic string, key func(*B) K) (map[K]waiting[B], error) {
+	all := map[K]waiting[B]{}
+	add := func(body any, offset int64) {
 		if b, ok := body.(*B); ok {
-			all[key(b)] = b
+			if was, there := all[key(b)]; !there || offset < was.offset {
+				all[key(b)] = waiting[B]{b, offset}
+			}
 		}
 	}
 	for _, in := range w.inboxes[topic] {
 		for _, c := range in.open() {
-			add(c.body)
+			add(c.body, c.offset)
 		}
 	}
 	for _, l := range w.dead.letters {
@@ -90,9 +99,15 @@ func undone[B any, K comparable](w *world, topic string, key func(*B) K) (map[K]
 		if err != nil {
 			return nil, err
 		}
-		add(body)
+		add(body, math.MaxInt64)
 	}
 	return all, nil
+}
+
+// granted tells whether an order will be granted what it has asked for. The first answer
+// counts: there are two where a group went back to a snapshot and decided otherwise.
+func granted[G, R any](yes waiting[G], no waiting[R]) bool {
+	return yes.body != nil && (no.body == nil || yes.offset < no.offset)
 }
 
 // keptWhole says of which topics dead letters are kept whole: tasks and replies.
@@ -114,7 +129,11 @@ func given(ask string, granted, unreleased bool) bool {
 }
 
 func (w *world) stockRows() (map[string]any, error) {
-	granted, err := undone(w, topics.OrderReplies, func(b *schemas.StockReserved) lineKey { return lineKey{b.OrderID, b.Line} })
+	reserved, err := undone(w, topics.OrderReplies, func(b *schemas.StockReserved) lineKey { return lineKey{b.OrderID, b.Line} })
+	if err != nil {
+		return nil, err
+	}
+	refused, err := undone(w, topics.OrderReplies, func(b *schemas.StockRefused) lineKey { return lineKey{b.OrderID, b.Line} })
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +160,7 @@ func (w *world) stockRows() (map[string]any, error) {
 	w.eachOrder(func(o *order) {
 		for i, l := range o.lines {
 			k := lineKey{o.id, int64(i)}
-			if given(l.stock, granted[k] != nil, unreleased[k] != nil) {
+			if given(l.stock, granted(reserved[k], refused[k]), unreleased[k].body != nil) {
 				of(l.sku).OnHand -= l.quantity
 			}
 		}
@@ -181,14 +200,14 @@ func (w *world) accountRows() (map[string]any, error) {
 	customers := w.customers(c)
 	charges, opened := map[string]int64{}, map[string]limit{}
 	w.eachOrder(func(o *order) {
-		if given(o.credit.Ask, charged[o.id] != nil, refund[o.id] != nil) {
+		if given(o.credit.Ask, granted(charged[o.id], refused[o.id]), refund[o.id].body != nil) {
 			charges[o.customer] += o.credit.Amount
 		}
 		amount, answered := o.credit.Opened, o.credit.Ask != schemas.AskNone && o.credit.Ask != schemas.Asked
-		if b := charged[o.id]; b != nil && !answered {
+		if b := charged[o.id].body; b != nil && !answered {
 			amount, answered = b.Opened, true
 		}
-		if b := refused[o.id]; b != nil && !answered {
+		if b := refused[o.id].body; b != nil && !answered {
 			amount, answered = b.Opened, true
 		}
 		if at, there := opened[o.customer]; answered && (!there || at.amount == 0 && amount != 0) {

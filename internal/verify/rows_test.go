@@ -49,6 +49,62 @@ func TestRowsFollowFromTheLog(t *testing.T) {
 	}
 }
 
+// Of two answers that wait for an order, the first one counts, as it will for the order.
+func TestTheFirstAnswerCounts(t *testing.T) {
+	const id, sku, customer = "ord_1", "sku_1", "cus_1"
+	no := []any{&schemas.StockRefused{OrderID: id, SKU: sku, Reason: "out_of_stock"},
+		&schemas.CreditRefused{OrderID: id, CustomerID: customer, Reason: "insufficient_credit", Opened: openingLimit}}
+	for _, c := range []struct {
+		name            string
+		refused         func(replies []entry) []entry
+		onHand, charged int64
+	}{
+		{"granted, then refused", func(replies []entry) []entry { return append(replies, entries(no)...) }, 3, 47_600},
+		{"refused, then granted", func(replies []entry) []entry { return append(entries(no), replies...) }, 5, 0},
+	} {
+		f := newFixture()
+		f.send(topics.InventoryCommands, &schemas.SetPrice{SKU: sku, Price: 20_000, Currency: "EUR"})
+		f.send(topics.InventoryCommands, &schemas.ReceiveStock{SKU: sku, Quantity: 5})
+		f.settle(nil)
+		f.send(topics.OrderCommands, place(id, customer, schemas.PlaceLine{SKU: sku, Quantity: 2, UnitPrice: 20_000}))
+		for _, r := range f.rules[:3] {
+			for _, in := range r.inputs {
+				for p := range fixtureParts {
+					for in != topics.OrderReplies && f.handled[in][p] < len(f.log[in][p]) {
+						f.handle(r, in, p)
+					}
+				}
+			}
+		}
+		replies := &f.log[topics.OrderReplies][partOf(id)]
+		*replies = c.refused(*replies)
+		opts, serde := cluster(t, ""), schemas.NewLocalSerde()
+		f.store(t, opts, serde)
+		stock, err := Rows(t.Context(), f.config(opts, serde), "inventory")
+		if err != nil {
+			t.Fatal(err)
+		}
+		accounts, err := Rows(t.Context(), f.config(opts, serde), "credit")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := stock[sku].(*schemas.Stock).OnHand; len(*replies) != 4 || got != c.onHand {
+			t.Errorf("%s: %d on hand after %d answers, want %d", c.name, got, len(*replies), c.onHand)
+		}
+		if got := accounts[customer].(*schemas.Account).Charged; got != c.charged {
+			t.Errorf("%s: charged %d, want %d", c.name, got, c.charged)
+		}
+	}
+}
+
+// entries are of answers.
+func entries(bodies []any) (es []entry) {
+	for _, b := range bodies {
+		es = append(es, entry{key: schemas.KeyOf(b), typ: schemas.TypeOf(b), body: b})
+	}
+	return es
+}
+
 // buryNext has the next record of a topic, wherever there is one, put into dead-letter.
 func (f *fixture) buryNext(topic string) int {
 	for p, es := range f.log[topic] {
