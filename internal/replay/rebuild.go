@@ -33,7 +33,7 @@ const follower = "voucher"
 // teller follows the order log, too.
 const teller = "notification"
 
-func rebuild(_ context.Context, _ *Replayer, g *Group) error {
+func rebuild(_ context.Context, r *Replayer, g *Group) error {
 	most := int32(0)
 	for _, p := range g.Parts {
 		most = max(most, p.Partition+1)
@@ -59,6 +59,9 @@ func rebuild(_ context.Context, _ *Replayer, g *Group) error {
 	for _, p := range g.Parts {
 		p.Target, p.Note = p.Committed, ""
 		none = none && p.Committed < 0
+		if t, _ := topics.Find(strings.TrimPrefix(p.Topic, r.name(""))); t.Retention == topics.Forever && p.Start > 0 {
+			g.Problems = append(g.Problems, fmt.Sprintf("%s/%d begins at %d: what stood before that has gone, and rows would be computed without it", p.Topic, p.Partition, p.Start))
+		}
 	}
 	if none {
 		g.Problems = append(g.Problems, "the group has never run: there is nothing to rebuild")

@@ -330,9 +330,13 @@ func (r *Replayer) empty(ctx context.Context, g *Group, how How) error {
 	wait, cancel := context.WithTimeout(ctx, how.Wait)
 	defer cancel()
 	told := false
+	var lost error
 	err := poll(wait, func() (bool, error) {
-		if err := r.describe(ctx, g); err != nil || len(g.Members) == 0 {
-			return true, err
+		if lost = r.describe(wait, g); away(lost) {
+			return false, nil
+		}
+		if lost != nil || len(g.Members) == 0 {
+			return true, lost
 		}
 		if !told {
 			how.Tell(fmt.Sprintf("waiting for %s to be left by %s", g.Name, strings.Join(g.Members, ", ")))
@@ -340,6 +344,9 @@ func (r *Replayer) empty(ctx context.Context, g *Group, how How) error {
 		told = true
 		return false, nil
 	})
+	if away(lost) {
+		return lost
+	}
 	if err != nil && wait.Err() != nil && ctx.Err() == nil {
 		return fmt.Errorf("group %s: %w after %v: %s", g.Name, ErrNotEmpty, how.Wait, strings.Join(g.Members, ", "))
 	}

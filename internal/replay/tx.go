@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"slices"
 	"time"
 
@@ -73,7 +75,24 @@ func (r *Replayer) implicit(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("kafka client: %w", err)
 	}
 	defer cl.Close()
-	return kgoka.ImplicitOffsets(ctx, cl)
+	reach, cancel := context.WithTimeout(ctx, txnTimeout)
+	defer cancel()
+	var is bool
+	var lost error
+	err = poll(reach, func() (bool, error) {
+		is, lost = kgoka.ImplicitOffsets(reach, cl)
+		return !away(lost), nil
+	})
+	if lost != nil {
+		err = lost
+	}
+	return is, err
+}
+
+// away says that no broker could be asked. Who has paused a group, or does not know what
+// has become of a transaction, waits until one can.
+func away(err error) bool {
+	return errors.As(err, new(*net.OpError)) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
 }
 
 // write sends a record; flush tells whether all came.

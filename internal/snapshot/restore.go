@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,8 +26,9 @@ import (
 // without gaps, and offsets of those that are read are translated.
 //
 // Topic IDs are others then, and rows remember those of before. That is right:
-// records that were under way name the old topics as their origin, and what is
-// written anew is new.
+// records that were under way name the old topics as their origin, commands from
+// outside, which have named none, get the one that they had, and what is written anew
+// is new.
 
 // Errors of a cluster that is not fit to be restored to.
 var (
@@ -175,11 +177,19 @@ func (l *layer) part(ctx context.Context, t Topic, num int) error {
 	if err != nil {
 		return err
 	}
+	entry, _ := topics.Find(t.Name)
+	id, err := hex.DecodeString(t.ID)
+	if err != nil || len(id) != 16 {
+		return fmt.Errorf("%w: the topic had ID %q", ErrDamage, t.ID)
+	}
 	for _, r := range rs {
-		r.Topic = l.name(t.Name)
+		if r.Topic = l.name(t.Name); entry.External && header(r, kgoka.OriginHeader) == nil {
+			was := kgoka.Origin{TopicID: [16]byte(id), Partition: r.Partition, Offset: r.Offset}
+			r.Headers = append(r.Headers, kgo.RecordHeader{Key: kgoka.OriginHeader, Value: was.Append(nil)})
+		}
 	}
 	l.res.Records += int64(len(rs))
-	if entry, _ := topics.Find(t.Name); entry.Compact {
+	if entry.Compact {
 		return l.produce(ctx, rs)
 	}
 	to := place{l.name(t.Name), int32(num)}

@@ -9,7 +9,9 @@ import (
 
 	"github.com/orderlog/orderlog/internal/app"
 	"github.com/orderlog/orderlog/internal/content"
+	"github.com/orderlog/orderlog/internal/replay"
 	"github.com/orderlog/orderlog/internal/snapshot"
+	"github.com/orderlog/orderlog/topics"
 )
 
 // A snapshot that was taken at whatever moment of a busy system, restored into an empty
@@ -68,6 +70,25 @@ func TestSnapshotsOfABusySystem(t *testing.T) {
 		must(t, err)
 		for _, d := range content.Diff(was, is, 5) {
 			t.Error(d)
+		}
+		r, err := replay.New(replay.Config{Opts: again.ClientOpts(), Serde: again.Serde(), Who: "test"})
+		must(t, err)
+		defer r.Close()
+		spec := replay.Spec{Target: replay.Target{Kind: replay.ToEarliest}}
+		for _, u := range replay.Units() {
+			if u.Origins {
+				spec.Groups = append(spec.Groups, u.Name)
+			}
+		}
+		_, err = r.Run(t.Context(), spec, replay.How{Stop: true, Wait: 20 * time.Second, Why: "test"})
+		must(t, err)
+		proven(t, again, 30*time.Second)
+		is, err = content.Read(t.Context(), again.ClientOpts(), again.Serde(), "")
+		must(t, err)
+		delete(is, topics.Audit)
+		delete(was, topics.Audit)
+		for _, d := range content.Diff(was, is, 5) {
+			t.Errorf("after all was delivered again: %s", d)
 		}
 	})
 }
