@@ -1,5 +1,7 @@
 package kgoka
 
+import "encoding/binary"
+
 // Applied is what a row has seen of its inputs, as it stands in AppliedHeader: for who
 // reads or writes rows on a table's topic without being the group. Nil has seen nothing.
 // It is not changed in place.
@@ -33,4 +35,21 @@ func (a Applied) Over(other Applied, partition int32) Applied {
 	}
 	e, _ := vector(other).last(visitID, partition)
 	return Applied(vector(a).advance(nil, Origin{visitID, partition, e.offset + 1, 0}))
+}
+
+// Renamed has seen of a topic what it has seen of another one, whose records stand there
+// now at the offsets that they had.
+func (a Applied) Renamed(from, to [16]byte) Applied {
+	at, n := vector(a).find(from)
+	if n == 0 {
+		return a
+	}
+	_, w := binary.Uvarint(a[at+16:])
+	rest := []byte(a[at+16+w:])
+	for range n {
+		var e entry
+		e, rest, _ = parseEntry(rest)
+		a = a.With(Origin{to, e.partition, e.offset, e.index})
+	}
+	return a
 }
