@@ -131,6 +131,7 @@ func (h *held) told() {
 		h.s.Errorf("%s, before %s: the run says %+v, %v; status %+v", h.group, h.at, h.res, h.err, s)
 	}
 	if h.err != nil {
+		h.how.Hash = "" // it was not interrupted: it is another run, of a group that may not be back yet
 		h.again()
 	}
 }
