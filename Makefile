@@ -36,6 +36,7 @@ crash: ## 20 times kill -9 during 50,000 orders, during sending, and while rules
 
 faults: ## every fault for longer, on Apache Kafka of one node and of three; needs Java and Maven
 	ORDERLOG_TEST_KAFKA=1 ORDERLOG_TEST_FAULTS=long $(GO) test ./test/faults -run TestFaults -v -timeout 45m -count=1
+	ORDERLOG_TEST_KAFKA=1 ORDERLOG_TEST_LONG=1 $(GO) test ./test/replay -v -timeout 15m -count=1
 
 bench: build ## orders/s, latency, CPU per order, beside the bare limit
 	$(BIN) bench

@@ -1,6 +1,9 @@
 package kgoka
 
-import "time"
+import (
+	"encoding/binary"
+	"time"
+)
 
 // Applied is what a row has seen of its inputs, as it stands in AppliedHeader: for who
 // reads or writes rows on a table's topic without being the group. Nil has seen nothing.
@@ -44,4 +47,21 @@ func (a Applied) Anew(partition int32, at time.Time) Applied {
 		return a
 	}
 	return a.With(Origin{visitID, partition, at.UnixMilli(), 0})
+}
+
+// Renamed has seen of a topic what it has seen of another one, whose records stand there
+// now at the offsets that they had.
+func (a Applied) Renamed(from, to [16]byte) Applied {
+	at, n := vector(a).find(from)
+	if n == 0 {
+		return a
+	}
+	_, w := binary.Uvarint(a[at+16:])
+	rest := []byte(a[at+16+w:])
+	for range n {
+		var e entry
+		e, rest, _ = parseEntry(rest)
+		a = a.With(Origin{to, e.partition, e.offset, e.index})
+	}
+	return a
 }

@@ -65,3 +65,26 @@ func TestRowsThatAreLost(t *testing.T) {
 		}
 	}
 }
+
+func TestAppliedRenamed(t *testing.T) {
+	from, to, other := [16]byte{2}, [16]byte{1}, [16]byte{3}
+	a := Applied(nil).With(Origin{from, 0, 7, 0}).With(Origin{from, 5, 300, 2}).With(Origin{other, 1, 9, 0})
+	got := a.Renamed(from, to)
+	if _, err := ParseApplied(got); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		o    Origin
+		seen bool
+	}{
+		{Origin{to, 0, 7, 0}, true}, {Origin{to, 0, 8, 0}, false}, {Origin{to, 5, 300, 2}, true}, {Origin{to, 5, 300, 3}, false}, {Origin{to, 1, 9, 0}, false},
+		{Origin{from, 5, 300, 2}, true}, {Origin{other, 1, 9, 0}, true},
+	} {
+		if got.Seen(c.o) != c.seen {
+			t.Errorf("%+v: seen is not %v", c.o, c.seen)
+		}
+	}
+	if string(got.Renamed([16]byte{9}, to)) != string(got) {
+		t.Error("what it has not seen changes it")
+	}
+}

@@ -26,9 +26,9 @@ import (
 // without gaps, and offsets of those that are read are translated.
 //
 // Topic IDs are others then, and rows remember those of before. That is right:
-// records that were under way name the old topics as their origin, commands from
-// outside, which have named none, get the one that they had, and what is written anew
-// is new.
+// records that were under way name the old topics as their origin, and what is
+// written anew is new. Commands from outside name none, and are known by where they
+// stand: on the new topic, at the offset of before. So rows remember that, too.
 
 // Errors of a cluster that is not fit to be restored to.
 var (
@@ -64,7 +64,7 @@ func Restore(ctx context.Context, cfg Config, from Store, id string) (*Restored,
 		return nil, fmt.Errorf("kafka client: %w", err)
 	}
 	defer adm.Close()
-	l := layer{cfg: cfg, m: m, from: from, adm: adm, ids: map[string][16]byte{}, res: &Restored{ID: id}, starts: map[place]int64{}}
+	l := layer{cfg: cfg, m: m, from: from, adm: adm, ids: map[string][16]byte{}, was: map[string][16]byte{}, res: &Restored{ID: id}, starts: map[place]int64{}}
 	if err := l.empty(ctx); err != nil {
 		return nil, err
 	}
@@ -96,6 +96,7 @@ type layer struct {
 	from  Store
 	adm   *kadm.Client
 	ids   map[string][16]byte // of the new topics, by catalogue name
+	was   map[string][16]byte // of those in the snapshot
 	plain *kgo.Client
 	txn   *kgo.Client
 	res   *Restored
@@ -124,6 +125,11 @@ func (l *layer) empty(ctx context.Context) error {
 			return fmt.Errorf("topic %q has %d partitions, and had %d in the snapshot: keys would be on others", l.name(t.Name), len(d.Partitions), l.m.Partitions)
 		}
 		l.ids[t.Name] = d.ID
+		id, err := hex.DecodeString(t.ID)
+		if err != nil || len(id) != len(d.ID) {
+			return fmt.Errorf("snapshot %q: %w: topic %s had ID %q", l.m.ID, ErrDamage, t.Name, t.ID)
+		}
+		l.was[t.Name] = [16]byte(id)
 	}
 	ends, err := l.adm.ListEndOffsets(ctx, full...)
 	if err == nil {
@@ -177,23 +183,35 @@ func (l *layer) part(ctx context.Context, t Topic, num int) error {
 	if err != nil {
 		return err
 	}
-	entry, _ := topics.Find(t.Name)
-	id, err := hex.DecodeString(t.ID)
-	if err != nil || len(id) != 16 {
-		return fmt.Errorf("%w: the topic had ID %q", ErrDamage, t.ID)
-	}
 	for _, r := range rs {
-		if r.Topic = l.name(t.Name); entry.External && header(r, kgoka.OriginHeader) == nil {
-			was := kgoka.Origin{TopicID: [16]byte(id), Partition: r.Partition, Offset: r.Offset}
-			r.Headers = append(r.Headers, kgo.RecordHeader{Key: kgoka.OriginHeader, Value: was.Append(nil)})
-		}
+		r.Topic = l.name(t.Name)
+		l.remember(r)
 	}
 	l.res.Records += int64(len(rs))
-	if entry.Compact {
+	if entry, _ := topics.Find(t.Name); entry.Compact {
 		return l.produce(ctx, rs)
 	}
 	to := place{l.name(t.Name), int32(num)}
 	return l.log(ctx, to, rs, t.Parts[num].End)
+}
+
+// remember has a row know commands from outside by the topics that they stand on now, too.
+func (l *layer) remember(r *kgo.Record) {
+	for i, h := range r.Headers {
+		if h.Key != kgoka.AppliedHeader {
+			continue
+		}
+		applied, err := kgoka.ParseApplied(h.Value)
+		if err != nil {
+			return // one that is broken is none
+		}
+		for _, t := range l.m.Topics {
+			if entry, _ := topics.Find(t.Name); entry.External {
+				applied = applied.Renamed(l.was[t.Name], l.ids[t.Name])
+			}
+		}
+		r.Headers[i].Value = applied
+	}
 }
 
 type place struct {

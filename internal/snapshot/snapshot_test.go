@@ -71,6 +71,10 @@ func TestSnapshotsOfABusySystem(t *testing.T) {
 		for _, d := range content.Diff(was, is, 5) {
 			t.Error(d)
 		}
+		load(t, again, seed+1, 100, func(int) {}) // limits are set anew, too
+		proven(t, again, 30*time.Second)
+		was, err = content.Read(t.Context(), again.ClientOpts(), again.Serde(), "")
+		must(t, err)
 		r, err := replay.New(replay.Config{Opts: again.ClientOpts(), Serde: again.Serde(), Who: "test"})
 		must(t, err)
 		defer r.Close()
