@@ -108,6 +108,8 @@ func (s *session) explainSnapshot(err error) error {
 		return hinted(err, "orderlog replay plan GROUP --to-snapshot ID")
 	case errors.Is(err, snapshot.ErrNotEmpty):
 		return hinted(err, "a cluster is restored into new topics; to go back in place: orderlog replay plan GROUP --to-snapshot ID")
+	case errors.Is(err, snapshot.ErrElsewhere):
+		return hinted(err, "--namespace says of which it is to be")
 	case errors.Is(err, client.ErrNoTopic):
 		return hinted(err, "`orderlog topics apply` makes what is missing")
 	}

@@ -32,8 +32,9 @@ import (
 
 // Errors of a cluster that is not fit to be restored to.
 var (
-	ErrNotEmpty = errors.New("the cluster is not empty")
-	ErrPartial  = errors.New("the snapshot is of some groups only")
+	ErrNotEmpty  = errors.New("the cluster is not empty")
+	ErrPartial   = errors.New("the snapshot is of some groups only")
+	ErrElsewhere = errors.New("the snapshot is of another namespace")
 )
 
 // Restored is what was written.
@@ -54,6 +55,9 @@ func Restore(ctx context.Context, cfg Config, from Store, id string) (*Restored,
 	}
 	if !m.Whole {
 		return nil, fmt.Errorf("snapshot %q: %w: it can go back in place", id, ErrPartial)
+	}
+	if m.Namespace != cfg.Namespace { // dead letters, and what is parked, name topics in full
+		return nil, fmt.Errorf("snapshot %q: %w: %q", id, ErrElsewhere, m.Namespace)
 	}
 	cfg.Tell("checking")
 	if err := m.Check(ctx, from); err != nil {
