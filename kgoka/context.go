@@ -40,6 +40,12 @@ type Context interface {
 
 	// EmitRecord writes a record to one of the graph's outputs.
 	EmitRecord(topic, key string, value []byte, headers []kgo.RecordHeader)
+
+	// OnCommit has f called once what the callback does is committed: by the loop,
+	// which waits for it, in the order of a partition's records. It is forgotten if
+	// that is aborted, and if nobody can tell whether it is: what f counts is never
+	// counted twice, and may be missed once after a broker's failure.
+	OnCommit(f func())
 }
 
 // From returns the Context that a callback was called with. It panics if the
@@ -215,6 +221,8 @@ func (c *call) stamp(headers []kgo.RecordHeader) []kgo.RecordHeader {
 	c.direct.Index++
 	return hs
 }
+
+func (c *call) OnCommit(f func()) { c.after = append(c.after, f) }
 
 func (c *call) Group() goka.Group    { return goka.Group(c.p.group) }
 func (c *call) Topic() goka.Stream   { return goka.Stream(c.rec.Topic) }

@@ -169,7 +169,7 @@ func reach(p *kgoka.Processor) map[int32]int64 {
 // count also returns when the first entry will be due that is not yet, in Unix ms.
 func (c *Calendar) count(ctx context.Context, p *kgoka.Processor) (sums map[kind]sum, next int64, err error) {
 	stops := map[string]bool{}
-	err = p.Rows(retry.Pauses, "", func(key string, _ []byte) error {
+	err = p.Rows(retry.Pauses, "", func(key string, _, _ []byte) error {
 		stops[key] = true
 		return nil
 	})
@@ -179,7 +179,7 @@ func (c *Calendar) count(ctx context.Context, p *kgoka.Processor) (sums map[kind
 	sums, next = map[kind]sum{}, 1<<63-1
 	now := c.env.Now().UnixMilli()
 	var e schemas.Parked
-	err = p.Rows("", retry.Pauses, func(key string, row []byte) error {
+	err = p.Rows("", retry.Pauses, func(key string, row, _ []byte) error {
 		if err := c.env.Serde.DecodeInto(ctx, topics.RetryTable, row, &e); err != nil {
 			return fmt.Errorf("row %q of %s: %w", key, topics.RetryTable, err)
 		}
