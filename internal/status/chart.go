@@ -89,18 +89,22 @@ func nice(v float64) float64 {
 	return 10 * power
 }
 
-// path is a line through every so many of the samples, broken where nothing is known.
-// The right edge is the last of them, the left one as long before as samples are kept.
-func path(samples []*Sample, of func(*Sample) Figure, top float64, every int) string {
+// path is a line through one sample of every so many seconds, broken where nothing is
+// known. The right edge is the last of them, the left one as long before as samples are
+// kept.
+func path(samples []*Sample, of func(*Sample) Figure, top float64, every int64) string {
 	var b strings.Builder
 	pen := byte('M')
-	for i := (len(samples) - 1) % max(every, 1); i < len(samples); i += every {
-		v := float64(of(samples[i]))
+	for i, s := range samples {
+		if i < len(samples)-1 && s.At.Unix()/every == samples[i+1].At.Unix()/every {
+			continue // not the last of its stretch
+		}
+		v := float64(of(s))
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			pen = 'M'
 			continue
 		}
-		ago := samples[len(samples)-1].At.Sub(samples[i].At)
+		ago := samples[len(samples)-1].At.Sub(s.At)
 		x, y := wide*(1-ago.Seconds()/Kept.Seconds()), high*(1-min(1, v/top))
 		fmt.Fprintf(&b, "%c%.0f %.1f", pen, x, y)
 		pen = 'L'

@@ -138,7 +138,7 @@ func newPage(samples []*Sample) page {
 			series{"99 % within", true, func(s *Sample) Figure { return s.Orders.P99 }},
 			series{"half within", false, func(s *Sample) Figure { return s.Orders.P50 }}),
 		newChart("behind", "Behind, the worst processor", "time", samples, Figure.Duration,
-			series{"behind", true, worst}),
+			series{"behind", true, (*Sample).Behind}),
 	}
 	for _, proc := range now.Processors {
 		flow, behind := figureOf(proc.Name, func(p Processor) Figure { return p.In }), figureOf(proc.Name, func(p Processor) Figure { return p.Behind })
@@ -152,17 +152,6 @@ func newPage(samples []*Sample) page {
 		p.Bars = append(p.Bars, stateBar{s, strconv.FormatFloat(100*float64(s.Orders)/max(1, most), 'f', 1, 64) + "%"})
 	}
 	return p
-}
-
-// worst is the lag of who is furthest behind.
-func worst(s *Sample) Figure {
-	w := unknown
-	for _, p := range s.Processors {
-		if p.Behind.Known() {
-			w = max(p.Behind, w.or(0))
-		}
-	}
-	return w
 }
 
 // figureOf finds one of a processor's figures in a sample.

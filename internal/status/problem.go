@@ -12,9 +12,11 @@ type Problem struct {
 	Do   string `json:"do"` // a command that shows more, "" if it mends itself
 }
 
-// From where on something is a problem, in seconds.
+// BehindLong is from where on a lag is a problem, in seconds.
+const BehindLong = 30
+
+// From where on something else is one.
 const (
-	behindLong   = 30
 	behindBad    = 300
 	overdueLong  = 60
 	pendingLong  = 300
@@ -33,7 +35,7 @@ func problems(s *Sample, gathering error) []Problem {
 		if p.Recovering > 0 {
 			add(false, "", "%s reads %s of its tables back, %s left", p.Name, plural(p.Recovering, "partition"), p.Left.Duration())
 		}
-		if p.Behind > behindLong {
+		if p.Behind > BehindLong {
 			ahead := "does not catch up"
 			if p.CatchUp < never {
 				ahead = "has caught up in " + p.CatchUp.Duration()

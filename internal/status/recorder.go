@@ -178,7 +178,7 @@ const (
 	buildInfo         = "orderlog_build_info"
 	startTime         = "process_start_time_seconds"
 
-	noState = "" // what a new order comes from
+	noState = "new" // what an order comes from that is placed
 )
 
 func (r *Recorder) sample(f families, c change) *Sample {

@@ -36,6 +36,17 @@ type Sample struct {
 	Problems    []Problem   `json:"problems"`      // the worst first; none: all is well
 }
 
+// Behind is the lag in seconds of the processor that is furthest behind.
+func (s *Sample) Behind() Figure {
+	worst := unknown
+	for _, p := range s.Processors {
+		if p.Behind.Known() {
+			worst = max(p.Behind, worst.or(0))
+		}
+	}
+	return worst
+}
+
 // Orders is how they flow.
 type Orders struct {
 	Placed   Figure `json:"placed_per_second"`

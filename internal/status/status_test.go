@@ -70,7 +70,7 @@ func newWorld(t *testing.T) *world {
 
 // second lets one pass in which that many orders take one step each.
 func (w *world) second(placed, invoiced int) *Sample {
-	w.transitions.WithLabelValues("", "placed", "").Add(float64(placed))
+	w.transitions.WithLabelValues("new", "placed", "").Add(float64(placed))
 	w.transitions.WithLabelValues("approved", "invoiced", "").Add(float64(invoiced))
 	w.consumed.WithLabelValues("order").Add(float64(placed + invoiced))
 	w.txns.WithLabelValues("order").Add(2)
