@@ -13,7 +13,7 @@ func TestLog(t *testing.T) {
 	in.Partition, in.Offset, in.Headers = 3, 17, append(in.Headers, headers("traceparent", sampled)...)
 	for want, r := range map[string]*kgo.Record{
 		"group=order topic=order-commands partition=3 offset=17 order=ord_1 trace_id=0af7651916cd43dd8448eb211c80319c": in,
-		"group=order topic=inventory-commands partition=0 offset=0":                                                   {Topic: "inventory-commands", Key: []byte("sku_1")},
+		"group=order topic=inventory-commands partition=0 offset=0":                                                    {Topic: "inventory-commands", Key: []byte("sku_1")},
 	} {
 		var b strings.Builder
 		slog.New(slog.NewTextHandler(&b, nil)).Warn("x", "group", "order", Log(r, Of(r)))
