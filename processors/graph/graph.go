@@ -30,6 +30,8 @@ type Env struct {
 	Now        func() time.Time
 	Log        *slog.Logger
 
+	Observer Observer // told what the rule does; nil: nobody
+
 	// BeforeDecide, if set, runs before each Decide: a test's way to make a rule
 	// panic on one record.
 	BeforeDecide func(m flow.Message)

@@ -43,6 +43,8 @@ type job[S any] struct {
 	was, note note // of its row, as written and as it shall be
 	row       S
 	decided[S]
+	seen    Decision
+	untimed int // decisions to come before one is timed
 
 	headers []kgo.RecordHeader
 	values  [][]byte
@@ -53,6 +55,9 @@ type decided[S any] struct {
 	next    S
 	rowType string
 	outs    []flow.Message
+
+	from, to string // states of the row, before and after
+	last     bool   // it stays in that
 
 	waits    bool // next does
 	wait     time.Duration
@@ -114,7 +119,7 @@ func (h *handler[S]) run(c kgoka.Context, rec *kgo.Record, in topics.Topic, past
 		j.back = past
 	}
 	h.live(j)
-	j.c, j.rec, j.past, j.back, j.m, j.decided = nil, nil, nil, nil, flow.Message{}, decided[S]{}
+	j.c, j.rec, j.past, j.back, j.m, j.decided, j.seen = nil, nil, nil, nil, flow.Message{}, decided[S]{}, Decision{}
 	h.spare.Put(j)
 }
 
@@ -142,10 +147,14 @@ func (h *handler[S]) live(j *job[S]) {
 		}
 		row = j.row
 	}
+	began := h.timed(j)
 	var p *rulePanic
 	if j.decided, p = h.decide(row, j.m); p != nil {
 		h.fail(j, "panic", fmt.Sprint(p.value), p.stack)
 		return
+	}
+	if !began.IsZero() {
+		h.env.Observer.Took(time.Since(began), j.rec)
 	}
 	if err := h.write(j, old); err != nil {
 		h.fail(j, "unencodable", err.Error(), "")
@@ -174,6 +183,10 @@ func (h *handler[S]) decide(row S, m flow.Message) (d decided[S], p *rulePanic) 
 	if h.p.Deadline != nil {
 		d.wait, d.deadline, d.waits = h.p.Deadline(d.next)
 	}
+	if h.p.State != nil {
+		d.from, _ = h.p.State(row)
+		d.to, d.last = h.p.State(d.next)
+	}
 	return d, nil
 }
 
@@ -198,11 +211,14 @@ func (h *handler[S]) write(j *job[S], old []byte) error {
 	if err != nil {
 		return err
 	}
+	h.age(j)
 	h.leave(j)
-	if old == nil {
+	there := old != nil
+	if !there {
 		old = h.zero
 	}
-	if !bytes.Equal(row, old) {
+	changed := !bytes.Equal(row, old)
+	if changed {
 		m := flow.Message{ID: flow.NewID("evt", j.m.At, j.m.ID, -1), Type: j.rowType, At: j.m.At, Correlation: j.m.Correlation, Causation: j.m.ID}
 		j.c.SetRow(row, h.headers(j, m))
 	}
@@ -214,6 +230,9 @@ func (h *handler[S]) write(j *job[S], old []byte) error {
 		j.c.EmitRecord(h.names[o.Topic], o.Key, j.values[i], h.headers(j, o))
 	}
 	h.enter(j, due)
+	if h.env.Observer != nil {
+		h.tell(j, there, changed)
+	}
 	return nil
 }
 

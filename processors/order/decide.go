@@ -31,6 +31,7 @@ func New(c Config) flow.Processor[schemas.Order] {
 
 		Overtakes: overtakes,
 		Deadline:  Deadline,
+		State:     state,
 	}
 }
 
@@ -40,6 +41,14 @@ func rowType(o schemas.Order) string {
 		return ""
 	}
 	return o.Timeline[len(o.Timeline)-1].Type
+}
+
+func state(o schemas.Order) (name string, last bool) {
+	switch o.State {
+	case schemas.Placed, schemas.Approved, schemas.Invoiced:
+		return o.State, false
+	}
+	return o.State, true
 }
 
 func (c Config) decide(o schemas.Order, m flow.Message) (schemas.Order, []flow.Message) {
