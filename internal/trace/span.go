@@ -125,15 +125,16 @@ type Span struct {
 	ended time.Time
 }
 
-// Handle begins the span of a record that was consumed, and which order it is about.
-// What it causes carries the Parent that is returned. There is no span of a record
+// Handle begins the span of a record that was consumed. What it causes carries the
+// Parent that is returned. There is no span of a record
 // whose trace is not sampled, nor one if tracing is off: then the record's own Parent
 // is handed on.
-func (p *Processor) Handle(r *kgo.Record, order string) (*Span, Parent) {
+func (p *Processor) Handle(r *kgo.Record) (*Span, Parent) {
 	cause := Of(r)
 	if p == nil || !cause.IsZero() && !cause.Sampled() {
 		return nil, cause
 	}
+	order := orderOf(r)
 	ctx := context.WithValue(context.Background(), about{}, order)
 	from := cause.spanContext()
 	if from.IsValid() {

@@ -108,7 +108,7 @@ func TestOneTraceOfAnOrder(t *testing.T) {
 		t.Errorf("traces %s, %s, %s", Of(a).TraceID(), Of(b).TraceID(), Of(c).TraceID())
 	}
 	p := place.Processor("order", "shop.order")
-	s, next := p.Handle(a, "ord_1")
+	s, next := p.Handle(a)
 	s.Again(2)
 	s.End()
 	p.Transaction(time.Now(), time.Second, 1, 3, nil)
@@ -143,7 +143,7 @@ func TestRepeatedTransaction(t *testing.T) {
 	r := &kgo.Record{Topic: "order-replies", Key: []byte("ord_1"), Headers: headers("traceparent", sampled)}
 	for _, err := range []error{errors.New("broken"), nil} {
 		for range 200 {
-			s, _ := p.Handle(r, "ord_1")
+			s, _ := p.Handle(r)
 			s.Bury("refused")
 			s.End()
 		}
@@ -176,7 +176,7 @@ func TestNotSampled(t *testing.T) {
 	foreign := command("order-commands", "ord_2")
 	p := tr.Processor("order", "order")
 	for _, r := range []*kgo.Record{r, foreign} {
-		s, next := p.Handle(r, string(r.Key))
+		s, next := p.Handle(r)
 		s.End()
 		if s != nil || next.IsZero() || next.Sampled() || next.TraceID() != OfOrder(string(r.Key)).String() {
 			t.Errorf("%s: handed on is %q", r.Key, next.ID)
