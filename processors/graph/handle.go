@@ -14,6 +14,8 @@ import (
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/internal/report"
+	"github.com/orderlog/orderlog/internal/trace"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -39,6 +41,9 @@ type job[S any] struct {
 	back *letter.Letter // past, of what the calendar brings back; nil: it is in no queue
 	in   topics.Topic   // on which it first came
 	m    flow.Message
+
+	span  *trace.Span
+	trace trace.Parent // of what is written
 
 	was, note note // of its row, as written and as it shall be
 	row       S
@@ -98,6 +103,9 @@ func (h *handler[S]) says(ask func(messageType string) bool, messageType string)
 		if v := recover(); v != nil {
 			yes = false
 			if _, again := h.logged.LoadOrStore("panic about "+messageType, true); !again {
+				if h.env.Report != nil {
+					h.env.Report.Report(report.Failure{Kind: report.Panic, Processor: h.p.Name, Cause: "asked about a type", Type: fmt.Sprintf("%T", v), Stack: string(debug.Stack())})
+				}
 				h.env.Log.Error("rule panics when it is asked about a type", "group", h.p.Name, "type", messageType, "error", v, "stack", string(debug.Stack()))
 			}
 		}
@@ -118,8 +126,14 @@ func (h *handler[S]) run(c kgoka.Context, rec *kgo.Record, in topics.Topic, past
 	if past != nil && past.Redriven == "" {
 		j.back = past
 	}
+	j.span, j.trace = h.env.Trace.Handle(c.Record())
+	if past != nil {
+		j.span.Again(len(past.Attempts) + 1)
+	}
 	h.live(j)
+	j.span.End()
 	j.c, j.rec, j.past, j.back, j.m, j.decided, j.seen = nil, nil, nil, nil, flow.Message{}, decided[S]{}, Decision{}
+	j.span, j.trace = nil, trace.Parent{}
 	h.spare.Put(j)
 }
 
@@ -150,7 +164,8 @@ func (h *handler[S]) live(j *job[S]) {
 	began := h.timed(j)
 	var p *rulePanic
 	if j.decided, p = h.decide(row, j.m); p != nil {
-		h.fail(j, "panic", fmt.Sprint(p.value), p.stack)
+		h.report(j, report.Panic, causePanic, p)
+		h.fail(j, causePanic, fmt.Sprint(p.value), p.stack)
 		return
 	}
 	if !began.IsZero() {
@@ -240,6 +255,6 @@ func (h *handler[S]) write(j *job[S], old []byte) error {
 // allocation, so records between processors go without the content type: Avro
 // is what a record is unless it says otherwise.
 func (h *handler[S]) headers(j *job[S], m flow.Message) []kgo.RecordHeader {
-	j.headers = event.Append(j.headers[:0], h.from, "", m)
+	j.headers = j.trace.Append(event.Append(j.headers[:0], h.from, "", m))
 	return j.headers
 }
