@@ -17,13 +17,16 @@ type Config struct {
 	Series string
 }
 
+// Name is that of the processor.
+const Name = "order"
+
 // New returns the rule, keyed by order. Its table is the order log.
 func New(c Config) flow.Processor[schemas.Order] {
 	if c.Series == "" {
 		c.Series = "A"
 	}
 	return flow.Processor[schemas.Order]{
-		Name:    "order",
+		Name:    Name,
 		Inputs:  []string{topics.OrderCommands, topics.OrderReplies},
 		Outputs: []string{topics.InventoryTasks, topics.CreditTasks, topics.InvoicingTasks},
 		Decide:  c.decide,
