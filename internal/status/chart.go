@@ -9,10 +9,10 @@ import (
 
 // chart is figures over the time kept, drawn on wide x high units.
 type chart struct {
-	ID, Title, Unit string
-	Top, Half       string // what the upper edge stands for, and the middle
-	Lines           []line
-	Rows            [][]string // the same as a table: a time and a figure for each line, the newest first
+	ID, Title string
+	Top, Half string // what the upper edge stands for, and the middle
+	Lines     []line
+	Rows      [][]string // the same as a table: a time and a figure for each line, the newest first
 }
 
 type line struct {
@@ -35,14 +35,24 @@ type series struct {
 	of   func(*Sample) Figure
 }
 
-// newChart draws samples; text writes a figure.
-func newChart(id, title, unit string, samples []*Sample, text func(Figure) string, all ...series) chart {
-	c := chart{ID: id, Title: title, Unit: unit}
+// scale is how figures of one kind are written, and where their axis ends.
+type scale struct {
+	text func(Figure) string
+	edge func(float64) float64
+}
+
+var (
+	rates = scale{Figure.Rate, nice}
+	times = scale{Figure.Duration, niceTime}
+)
+
+func newChart(id, title string, in scale, samples []*Sample, all ...series) chart {
+	c, text := chart{ID: id, Title: title}, in.text
 	top := 0.0
 	for _, s := range all {
 		top = max(top, peak(samples, s.of))
 	}
-	top = nice(top)
+	top = in.edge(top)
 	c.Top, c.Half = text(Figure(top)), text(Figure(top/2))
 	for i, s := range all {
 		l := line{Name: s.name, Now: none, Most: text(Figure(peak(samples, s.of))), Class: fmt.Sprintf("line%d", i+1)}
@@ -87,6 +97,19 @@ func nice(v float64) float64 {
 		}
 	}
 	return 10 * power
+}
+
+// niceTime is nice for seconds, of which people make minutes, hours and days.
+func niceTime(v float64) float64 {
+	if v <= 20 {
+		return nice(v)
+	}
+	for _, t := range []float64{60, 120, 300, 600, 1200, 3600, 7200, 18000, 43200, 86400} {
+		if v <= t {
+			return t
+		}
+	}
+	return nice(v/86400) * 86400
 }
 
 // path is a line through one sample of every so many seconds, broken where nothing is

@@ -130,14 +130,14 @@ func newPage(samples []*Sample) page {
 	p := page{Style: template.CSS(pageCSS), JS: template.JS(pageJS), Sample: now, Window: Figure(Window.Seconds()).Duration(), Kept: Figure(Kept.Seconds()).Duration(),
 		Wide: wide, High: high, Mid: high / 2, Bad: len(now.Problems) > 0 && now.Problems[0].Bad}
 	p.Charts = []chart{
-		newChart("flow", "Orders per second", "orders/s", samples, Figure.Rate,
+		newChart("flow", "Orders per second", rates, samples,
 			series{"placed", true, func(s *Sample) Figure { return s.Orders.Placed }},
 			series{"invoiced", false, func(s *Sample) Figure { return s.Orders.Invoiced }},
 			series{"rejected", false, func(s *Sample) Figure { return s.Orders.Rejected }}),
-		newChart("latency", "Placed to invoiced", "time", samples, Figure.Duration,
+		newChart("latency", "Placed to invoiced", times, samples,
 			series{"99 % within", true, func(s *Sample) Figure { return s.Orders.P99 }},
 			series{"half within", false, func(s *Sample) Figure { return s.Orders.P50 }}),
-		newChart("behind", "Behind, the worst processor", "time", samples, Figure.Duration,
+		newChart("behind", "Behind, the worst processor", times, samples,
 			series{"behind", true, (*Sample).Behind}),
 	}
 	for _, proc := range now.Processors {

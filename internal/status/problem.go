@@ -38,7 +38,7 @@ func problems(s *Sample, gathering error) []Problem {
 		if p.Behind > BehindLong {
 			ahead := "does not catch up"
 			if p.CatchUp < never {
-				ahead = "has caught up in " + p.CatchUp.Duration()
+				ahead = "catches up in " + p.CatchUp.Duration()
 			}
 			if !p.CatchUp.Known() {
 				ahead = "may catch up or not"

@@ -198,7 +198,7 @@ func TestSampleAndProblems(t *testing.T) {
 			w.letters.WithLabelValues("order", "refused").Set(2)
 			w.letterAge.WithLabelValues("order", "refused").Set(ago(2 * time.Hour))
 		}, func(s *Sample) bool { return s.Problems[0].Bad && !s.Problems[1].Bad && s.DeadLetters.Open == 2 },
-			[]string{"voucher is 5m 1s behind (1,234 records) and has caught up in 12s", "2 dead letters wait for somebody, the oldest for 2h"}},
+			[]string{"voucher is 5m 1s behind (1,234 records) and catches up in 12s", "2 dead letters wait for somebody, the oldest for 2h"}},
 		{"calendar", func(w *world) {
 			for kind, n := range map[[2]string]float64{{"retry", "false"}: 3, {"retry", "true"}: 4, {"deadline", "false"}: 9} {
 				w.calendar.WithLabelValues("order", "panic", kind[0], kind[1]).Set(n)
@@ -234,21 +234,23 @@ func TestSampleAndProblems(t *testing.T) {
 			[]string{"order reads 1 partition of its tables back, 12s left"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
-			w.consumed.WithLabelValues("retry").Add(1)
-			w.consumed.WithLabelValues("order").Add(1)
-			w.rec.take(time.Now().Add(-time.Second))
-			c.set(w)
-			w.rec.take(time.Now())
-			s := w.rec.Now()
-			var says []string
-			for _, p := range s.Problems {
-				says = append(says, p.What)
-			}
-			if !slices.Equal(says, c.says) || !c.check(s) {
-				text, _ := json.Marshal(s)
-				t.Errorf("problems %q, want %q; of %s", says, c.says, text)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.consumed.WithLabelValues("retry").Add(1)
+				w.consumed.WithLabelValues("order").Add(1)
+				w.rec.take(time.Now().Add(-time.Second))
+				c.set(w)
+				w.rec.take(time.Now())
+				s := w.rec.Now()
+				var says []string
+				for _, p := range s.Problems {
+					says = append(says, p.What)
+				}
+				if !slices.Equal(says, c.says) || !c.check(s) {
+					text, _ := json.Marshal(s)
+					t.Errorf("problems %q, want %q; of %s", says, c.says, text)
+				}
+			})
 		})
 	}
 }
@@ -367,7 +369,7 @@ func TestChart(t *testing.T) {
 	for i, v := range []Figure{unknown, 2, 4, unknown, 3} {
 		samples = append(samples, &Sample{At: at.Add(time.Duration(i) * Kept / 4), Orders: Orders{Placed: v}})
 	}
-	c := newChart("id", "title", "unit", samples, Figure.Rate, series{"placed", true, func(s *Sample) Figure { return s.Orders.Placed }})
+	c := newChart("id", "title", rates, samples, series{"placed", true, func(s *Sample) Figure { return s.Orders.Placed }})
 	l := c.Lines[0]
 	if c.Top != "5.0" || c.Half != "2.5" || l.Now != "3.0" || l.Most != "4.0" {
 		t.Errorf("%+v", c)
@@ -375,9 +377,15 @@ func TestChart(t *testing.T) {
 	if l.Path != "M250 120.0L500 40.0M1000 80.0" || l.Area != "M250 200L250 120.0L500 40.0L500 200ZM1000 200L1000 80.0L1000 200Z" {
 		t.Errorf("path %s, area %s", l.Path, l.Area)
 	}
-	for v, want := range map[float64]float64{0: 1, 1: 1, 1.1: 2, 3: 5, 6: 10, 0.03: 0.05, 1204: 2000} {
-		if got := nice(v); math.Abs(got-want) > 1e-9 {
-			t.Errorf("nice(%v) = %v, want %v", v, got, want)
+	for _, c := range []struct {
+		nice    func(float64) float64
+		v, want float64
+	}{
+		{nice, 0, 1}, {nice, 1, 1}, {nice, 1.1, 2}, {nice, 3, 5}, {nice, 6, 10}, {nice, 0.03, 0.05}, {nice, 1204, 2000},
+		{niceTime, 0, 1}, {niceTime, 0.07, 0.1}, {niceTime, 21, 60}, {niceTime, 61, 120}, {niceTime, 2000, 3600}, {niceTime, 90000, 172800}, {niceTime, 200000, 432000},
+	} {
+		if got := c.nice(c.v); math.Abs(got-c.want) > 1e-9 {
+			t.Errorf("the edge above %v is %v, want %v", c.v, got, c.want)
 		}
 	}
 }
