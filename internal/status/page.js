@@ -34,7 +34,7 @@
       seen = new Date();
     } catch (e) {
       const gone = document.getElementById('gone');
-      const says = `No answer since ${seen.toLocaleTimeString()}: what is below is old.`;
+      const says = `No answer since ${seen.toISOString().slice(11, 19)} UTC: what is below is old.`;
       if (gone.textContent !== says) gone.textContent = says;
       gone.hidden = false;
       document.body.classList.add('gone');
