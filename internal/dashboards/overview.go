@@ -7,7 +7,7 @@ func overview() Board {
 		{"Are orders flowing?", []Panel{
 			{Kind: Stat, Title: "Placed", Width: 4, Height: 4, Unit: "suffix: orders/s",
 				Says:    "Orders that came in. None at an hour that has some otherwise: ask who places them; commands that cannot be read show as dead letters.",
-				Queries: []Query{{Expr: `sum(rate(orderlog_order_transitions_total{job="$job", from=""}[$__rate_interval]))`, Name: "placed"}}},
+				Queries: []Query{{Expr: `sum(rate(orderlog_order_transitions_total{job="$job", from="new"}[$__rate_interval]))`, Name: "placed"}}},
 			{Kind: Stat, Title: "Invoiced", Width: 4, Height: 4, Unit: "suffix: orders/s",
 				Says:    "Orders that came through. Less than placed for longer than a moment: somebody is behind (Lag), or more are rejected than usual (below).",
 				Queries: []Query{{Expr: `sum(rate(orderlog_order_transitions_total{job="$job", to="invoiced"}[$__rate_interval]))`, Name: "invoiced"}}},
