@@ -46,6 +46,7 @@ type App struct {
 	procs  map[string]*kgoka.Processor                              // that run, or are to
 	make   map[string]func() (*kgoka.Processor, error)              // what a processor is after a pause
 	runs   map[string]func(context.Context, *kgoka.Processor) error // each of them, and what works beside it
+	lag    *lag.Exporter                                            // nil where nobody may ask, and before it is known which cluster
 	tell   map[string]probe.Collectors                              // what each of them tells beside the runtime's figures, if anything
 	pauses *pauses
 	broker *devbroker.Broker // nil unless embedded
@@ -76,7 +77,7 @@ func New(cfg Config) (*App, error) {
 // Start returns when every processor has its partitions, has recovered its
 // tables and consumes. On an error, what was started is stopped again.
 func (a *App) Start(ctx context.Context) error {
-	return a.steps(ctx, a.probes, a.connect, a.prepare, a.control, a.run, a.waitReady)
+	return a.steps(ctx, a.probes, a.connect, a.prepare, a.lags, a.control, a.run, a.waitReady)
 }
 
 // StartPlatform starts what the processors stand on, and no processor.
@@ -174,7 +175,7 @@ func (a *App) probes(context.Context) error {
 	if listen == nil {
 		listen = net.Listen
 	}
-	s, err := probe.Listen(listen, a.cfg.HTTP, a.parts)
+	s, err := probe.Listen(listen, a.cfg.HTTP, a.parts, cluster{a})
 	if err != nil {
 		return err
 	}
@@ -280,7 +281,7 @@ func (a *App) topics(ctx context.Context, adm *kadm.Client) error {
 
 func (a *App) run(ctx context.Context) error {
 	env := graph.Env{Namespace: a.cfg.Namespace, Partitions: int(a.npart), Serde: a.serde, Now: a.cfg.Now,
-		Log: a.cfg.Log, BeforeDecide: a.cfg.BeforeDecide}
+		Log: a.cfg.Log, Report: a.cfg.Report, BeforeDecide: a.cfg.BeforeDecide}
 	alone := func(ctx context.Context, p *kgoka.Processor) error { return p.Run(ctx) }
 	rules := a.cfg.Rules
 	if a.cfg.Effects != nil {
@@ -290,7 +291,8 @@ func (a *App) run(ctx context.Context) error {
 		cfg := a.runtime()
 		cfg.Origins, cfg.Coalesce = true, r.Name() != "order" // every transition stays in the order log
 		cfg.SamePartition = []string{topics.Prefixed(a.cfg.Namespace, topics.Retry)}
-		if err := a.add(r.Name(), cfg, r.Graph(a.scheduled(env, r.Name())), alone); err != nil {
+		own := a.traced(a.scheduled(env, r.Name()), &cfg, r.Name())
+		if err := a.add(r.Name(), cfg, r.Graph(own), alone); err != nil {
 			return err
 		}
 	}
@@ -304,21 +306,18 @@ func (a *App) run(ctx context.Context) error {
 	return nil
 }
 
-// calendar counts what failed, too, and how long groups may stay down, where somebody
-// may ask.
+// calendar counts what failed, too, where somebody may ask.
 func (a *App) calendar(env graph.Env) error {
 	c := calendar.New(env)
 	run := c.Run
 	if a.cfg.HTTP != "" {
 		dead := mend.NewFigures(mend.Config{Opts: a.client, Serde: a.serde, Namespace: a.cfg.Namespace}, a.cfg.Log)
-		safe := lag.NewFigures(a.client, lag.Pipeline(a.cfg.Namespace), a.cfg.Log)
-		a.tells(calendar.Name, c, dead, safe)
+		a.tells(calendar.Name, c, dead)
 		run = func(ctx context.Context, p *kgoka.Processor) error {
 			counting, end := context.WithCancel(ctx)
 			var beside sync.WaitGroup
 			beside.Go(func() { c.Count(counting, p) })
 			beside.Go(func() { dead.Follow(counting) })
-			beside.Go(func() { safe.Follow(counting) })
 			defer beside.Wait()
 			defer end()
 			return c.Run(ctx, p)
@@ -331,14 +330,15 @@ func (a *App) effects(env graph.Env) error {
 	if !a.wanted(ledger.Name) {
 		return nil
 	}
-	to, err := effect.New(*a.cfg.Effects, effect.Options{Dir: a.folder(MailFolder), Dial: a.cfg.Dial})
+	to, err := effect.New(*a.cfg.Effects, effect.Options{Dir: a.folder(MailFolder), Dial: a.cfg.Dial, Report: a.cfg.Report})
 	if err != nil {
 		return err
 	}
 	a.onStop(func() error { to.Close(); return nil })
-	l := ledger.New(a.scheduled(env, ledger.Name), to)
+	cfg := a.runtime()
+	l := ledger.New(a.traced(a.scheduled(env, ledger.Name), &cfg, ledger.Name), to)
 	a.tells(ledger.Name, l)
-	return a.add(ledger.Name, l.Runtime(a.runtime()), l.Graph(), l.Run)
+	return a.add(ledger.Name, l.Runtime(cfg), l.Graph(), l.Run)
 }
 
 func (a *App) tells(processor string, cs ...prometheus.Collector) {
@@ -411,6 +411,7 @@ func (a *App) spawn() {
 			errs = append(errs, err)
 			mu.Unlock()
 			if early {
+				a.ended(name, err)
 				a.fail(err)
 			}
 		})

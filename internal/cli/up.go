@@ -56,7 +56,11 @@ func httpFlag(fs *pflag.FlagSet, address *string) {
 
 // appConfig is what every command that runs processors starts from.
 func (s *session) appConfig() app.Config {
-	return app.Config{Namespace: s.set.namespace, Listen: s.env.Listen, Dial: s.env.Dial, Log: s.log}
+	c := app.Config{Namespace: s.set.namespace, Listen: s.env.Listen, Dial: s.env.Dial, Log: s.log, Trace: s.trace}
+	if s.sentry != nil {
+		c.Report = s.sentry
+	}
+	return c
 }
 
 func newUp(s *session) *cobra.Command {
@@ -70,6 +74,7 @@ func newUp(s *session) *cobra.Command {
 		effects    string
 		rules      processors.Config
 		retries    schedules
+		lags       lagPatterns
 	}
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -88,6 +93,7 @@ written there, too, as files, unless --effects names a server.`,
 			c := s.appConfig()
 			c.Dir, c.Port, c.RegistryPort, c.Partitions, c.Sync, c.HTTP, c.Rules = cfg.data, cfg.port, cfg.registry, cfg.partitions, cfg.sync, cfg.http, cfg.rules
 			cfg.retries.into(&c)
+			c.LagOf = cfg.lags.match
 			files := effect.Default()
 			var err error
 			if c.Effects, err = s.effects(cfg.effects, &files); err != nil {
@@ -106,7 +112,8 @@ written there, too, as files, unless --effects names a server.`,
 	effectsFlag(fs, &cfg.effects, "without it mails become files in the data folder; `off`: nothing does")
 	ruleFlags(fs, &cfg.rules)
 	scheduleFlag(fs, &cfg.retries)
-	settable(cmd, "data", "port", "registry-port", "partitions", "sync", "http", "effects", "series", "opening-credit", "retry-schedule")
+	lagPatternFlags(fs, "lag-", &cfg.lags)
+	settable(cmd, "data", "port", "registry-port", "partitions", "sync", "http", "effects", "series", "opening-credit", "retry-schedule", "lag-allow", "lag-deny")
 	return cmd
 }
 

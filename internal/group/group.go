@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -18,23 +19,46 @@ import (
 // coordinates its groups.
 const patience = 20 * time.Second
 
+// atOnce is of how many groups a coordinator is asked in one request.
+const atOnce = 500
+
 // Offsets returns what the group has committed, nothing if it is not there.
 func Offsets(ctx context.Context, adm *kadm.Client, name string) (kadm.OffsetResponses, error) {
+	at, errs := Many(ctx, adm, name)
+	return at[name], errors.Join(errs...)
+}
+
+// Many returns what groups have committed, nothing of those that are not there, and
+// why it is not known of some.
+func Many(ctx context.Context, adm *kadm.Client, names ...string) (at map[string]kadm.OffsetResponses, errs []error) {
+	at = make(map[string]kadm.OffsetResponses, len(names))
 	for began := time.Now(); ; {
-		at, err := adm.FetchOffsets(ctx, name)
-		switch {
-		case errors.Is(err, kerr.GroupIDNotFound):
-			return nil, nil
-		case err == nil:
-			return at, nil
-		case !errors.As(err, new(*net.OpError)) || time.Since(began) > patience:
-			return nil, fmt.Errorf("offsets of group %q: %w", name, err)
+		var again []string
+		fail := func(name string, err error) {
+			errs = append(errs, fmt.Errorf("offsets of group %q: %w", name, err))
 		}
-		relocate(ctx, adm, name)
+		for some := range slices.Chunk(names, atOnce) {
+			for name, got := range adm.FetchManyOffsets(ctx, some...) {
+				switch {
+				case errors.Is(got.Err, kerr.GroupIDNotFound):
+				case got.Err == nil:
+					at[name] = got.Fetched
+				case !errors.As(got.Err, new(*net.OpError)) || time.Since(began) > patience:
+					fail(name, got.Err)
+				default:
+					relocate(ctx, adm, name)
+					again = append(again, name)
+				}
+			}
+		}
+		if names = again; len(names) == 0 {
+			return at, errs
+		}
 		select {
 		case <-time.After(250 * time.Millisecond):
 		case <-ctx.Done():
-			return nil, fmt.Errorf("offsets of group %q: %w", name, err)
+			fail(names[0], ctx.Err())
+			return at, errs
 		}
 	}
 }

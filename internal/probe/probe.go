@@ -35,13 +35,19 @@ type Server struct {
 	done chan error
 }
 
-// Listen serves parts by name at address. Parts may be called at any time.
-func Listen(listen func(network, address string) (net.Listener, error), address string, parts func() map[string]Part) (*Server, error) {
+// Listen serves parts by name at address, and what others tell. Parts may be called at
+// any time.
+func Listen(listen func(network, address string) (net.Listener, error), address string, parts func() map[string]Part, others ...prometheus.Collector) (*Server, error) {
+	return Serve(listen, address, Handler(parts, others...))
+}
+
+// Serve is Listen for another handler.
+func Serve(listen func(network, address string) (net.Listener, error), address string, h http.Handler) (*Server, error) {
 	l, err := listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listening for probes: %w", err)
 	}
-	s := &Server{http: &http.Server{Handler: Handler(parts), ReadHeaderTimeout: 5 * time.Second}, addr: l.Addr(), done: make(chan error, 1)}
+	s := &Server{http: &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}, addr: l.Addr(), done: make(chan error, 1)}
 	go func() { s.done <- s.http.Serve(l) }()
 	return s, nil
 }
@@ -62,8 +68,9 @@ func (s *Server) Close() error {
 
 // Handler answers 200 if all parts are well, else 503 with a line for each that
 // is not. A process without parts yet lives and is not ready.
-func Handler(parts func() map[string]Part) http.Handler {
+func Handler(parts func() map[string]Part, others ...prometheus.Collector) http.Handler {
 	reg := prometheus.NewRegistry()
+	reg.MustRegister(others...)
 	reg.MustRegister(collector{parts}, own{parts}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
