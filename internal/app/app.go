@@ -25,7 +25,9 @@ import (
 	"github.com/orderlog/orderlog/internal/lag"
 	"github.com/orderlog/orderlog/internal/ledger"
 	"github.com/orderlog/orderlog/internal/mend"
+	"github.com/orderlog/orderlog/internal/metric"
 	"github.com/orderlog/orderlog/internal/probe"
+	"github.com/orderlog/orderlog/internal/tally"
 	"github.com/orderlog/orderlog/internal/topicplan"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors"
@@ -38,19 +40,20 @@ import (
 type App struct {
 	cfg Config
 
-	mu     sync.Mutex
-	stops  []func() error // last in, first out
-	serde  *schemas.Serde
-	client []kgo.Opt
-	npart  int32                                                    // partitions that the topics have
-	procs  map[string]*kgoka.Processor                              // that run, or are to
-	make   map[string]func() (*kgoka.Processor, error)              // what a processor is after a pause
-	runs   map[string]func(context.Context, *kgoka.Processor) error // each of them, and what works beside it
-	lag    *lag.Exporter                                            // nil where nobody may ask, and before it is known which cluster
-	tell   map[string]probe.Collectors                              // what each of them tells beside the runtime's figures, if anything
-	pauses *pauses
-	broker *devbroker.Broker // nil unless embedded
-	addr   Addresses
+	mu      sync.Mutex
+	stops   []func() error // last in, first out
+	serde   *schemas.Serde
+	client  []kgo.Opt
+	npart   int32                                                    // partitions that the topics have
+	procs   map[string]*kgoka.Processor                              // that run, or are to
+	make    map[string]func() (*kgoka.Processor, error)              // what a processor is after a pause
+	runs    map[string]func(context.Context, *kgoka.Processor) error // each of them, and what works beside it
+	lag     *lag.Exporter                                            // nil where nobody may ask, and before it is known which cluster
+	figures *figures                                                 // nil where nobody may ask
+	tell    map[string]probe.Collectors                              // what each of them tells beside the runtime's figures, if anything
+	pauses  *pauses
+	broker  *devbroker.Broker // nil unless embedded
+	addr    Addresses
 
 	registry string // its URL with user and password
 
@@ -70,8 +73,12 @@ func New(cfg Config) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &App{cfg: cfg, procs: map[string]*kgoka.Processor{}, make: map[string]func() (*kgoka.Processor, error){},
-		runs: map[string]func(context.Context, *kgoka.Processor) error{}, pauses: newPauses(), tell: map[string]probe.Collectors{}, failed: make(chan error, 1)}, nil
+	a := &App{cfg: cfg, procs: map[string]*kgoka.Processor{}, make: map[string]func() (*kgoka.Processor, error){},
+		runs: map[string]func(context.Context, *kgoka.Processor) error{}, pauses: newPauses(), tell: map[string]probe.Collectors{}, failed: make(chan error, 1)}
+	if cfg.HTTP != "" {
+		a.figures = &figures{tally.New(cfg.Now), metric.NewClients()}
+	}
+	return a, nil
 }
 
 // Start returns when every processor has its partitions, has recovered its
@@ -175,7 +182,7 @@ func (a *App) probes(context.Context) error {
 	if listen == nil {
 		listen = net.Listen
 	}
-	s, err := probe.Listen(listen, a.cfg.HTTP, a.parts, cluster{a})
+	s, err := probe.Listen(listen, a.cfg.HTTP, a.parts, append(a.figures.collectors(), cluster{a})...)
 	if err != nil {
 		return err
 	}
@@ -291,8 +298,8 @@ func (a *App) run(ctx context.Context) error {
 		cfg := a.runtime()
 		cfg.Origins, cfg.Coalesce = true, r.Name() != "order" // every transition stays in the order log
 		cfg.SamePartition = []string{topics.Prefixed(a.cfg.Namespace, topics.Retry)}
-		own := a.traced(a.scheduled(env, r.Name()), &cfg, r.Name())
-		if err := a.add(r.Name(), cfg, r.Graph(own), alone); err != nil {
+		own := a.traced(a.observed(a.scheduled(env, r.Name()), &cfg, r.Name()), &cfg, r.Name())
+		if err := a.add(r.Name(), cfg, r.Graph(own), a.counting(own, r.Name(), alone)); err != nil {
 			return err
 		}
 	}
@@ -313,17 +320,11 @@ func (a *App) calendar(env graph.Env) error {
 	if a.cfg.HTTP != "" {
 		dead := mend.NewFigures(mend.Config{Opts: a.client, Serde: a.serde, Namespace: a.cfg.Namespace}, a.cfg.Log)
 		a.tells(calendar.Name, c, dead)
-		run = func(ctx context.Context, p *kgoka.Processor) error {
-			counting, end := context.WithCancel(ctx)
-			var beside sync.WaitGroup
-			beside.Go(func() { c.Count(counting, p) })
-			beside.Go(func() { dead.Follow(counting) })
-			defer beside.Wait()
-			defer end()
-			return c.Run(ctx, p)
-		}
+		run = beside(c.Run, c.Count, func(ctx context.Context, _ *kgoka.Processor) { dead.Follow(ctx) })
 	}
-	return a.add(calendar.Name, c.Runtime(a.runtime()), c.Graph(), run)
+	cfg := a.runtime()
+	a.observed(env, &cfg, calendar.Name)
+	return a.add(calendar.Name, c.Runtime(cfg), c.Graph(), run)
 }
 
 func (a *App) effects(env graph.Env) error {
@@ -336,7 +337,7 @@ func (a *App) effects(env graph.Env) error {
 	}
 	a.onStop(func() error { to.Close(); return nil })
 	cfg := a.runtime()
-	l := ledger.New(a.traced(a.scheduled(env, ledger.Name), &cfg, ledger.Name), to)
+	l := ledger.New(a.traced(a.observed(a.scheduled(env, ledger.Name), &cfg, ledger.Name), &cfg, ledger.Name), to)
 	a.tells(ledger.Name, l)
 	return a.add(ledger.Name, l.Runtime(cfg), l.Graph(), l.Run)
 }

@@ -26,6 +26,7 @@ type Part interface {
 	Ready() bool
 	Alive() error
 	Stats() kgoka.Stats
+	Sizes() []kgoka.TableSize
 }
 
 // Server listens until it is closed.
@@ -73,7 +74,7 @@ func Handler(parts func() map[string]Part, others ...prometheus.Collector) http.
 	reg.MustRegister(others...)
 	reg.MustRegister(collector{parts}, own{parts}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, problems(parts(), func(p Part) string {
 			if err := p.Alive(); err != nil {
