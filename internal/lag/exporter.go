@@ -35,29 +35,12 @@ func NewExporter(read *Reader, every time.Duration, log *slog.Logger) *Exporter 
 	return &Exporter{read: read, every: every, log: log}
 }
 
-// Follow looks at the cluster until ctx ends. While that fails the last round is told
-// for some time: a metric that comes and goes has alerts begin anew.
+// Follow looks at the cluster until ctx ends.
 func (e *Exporter) Follow(ctx context.Context) {
 	for failing := false; ; {
-		round, err := e.read.Round(ctx)
-		switch {
-		case ctx.Err() != nil:
+		err := e.look(ctx)
+		if ctx.Err() != nil {
 			return
-		case err == nil:
-			e.last.Store(round)
-			e.took.Store(int64(round.Took))
-			if len(round.Faults) > 0 {
-				err = round.Faults[0]
-			} else {
-				e.whole.Store(round.At.UnixMilli())
-			}
-			if err == nil {
-				err = round.Unsafe
-			}
-		default:
-			if !e.Seeing() {
-				e.last.Store(nil)
-			}
 		}
 		if err != nil && !failing {
 			e.log.Warn("lags of consumer groups cannot be read, or not all of them, trying again", "error", err)
@@ -69,6 +52,25 @@ func (e *Exporter) Follow(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// look takes one round, and says what is wrong with it. While that fails the last one is
+// told for some time: a metric that comes and goes has alerts begin anew.
+func (e *Exporter) look(ctx context.Context) error {
+	round, err := e.read.Round(ctx)
+	if err != nil {
+		if !e.Seeing() {
+			e.last.Store(nil)
+		}
+		return err
+	}
+	e.last.Store(round)
+	e.took.Store(int64(round.Took))
+	if len(round.Faults) > 0 {
+		return round.Faults[0]
+	}
+	e.whole.Store(round.At.UnixMilli())
+	return round.Unsafe
 }
 
 // Seeing tells whether what is told is not old.
