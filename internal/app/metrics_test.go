@@ -34,6 +34,9 @@ func (w *world) scrape(dial func(ctx context.Context, network, address string) (
 	}
 	got := map[string]float64{}
 	for line := range strings.Lines(string(text)) {
+		if line[0] == '#' {
+			continue
+		}
 		at := strings.LastIndexByte(line, ' ')
 		if name, ok := strings.CutPrefix(line[:max(0, at)], begin); ok {
 			got[name], err = strconv.ParseFloat(strings.TrimSpace(line[at:]), 64)
