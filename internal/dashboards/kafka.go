@@ -10,6 +10,9 @@ func kafka() Board {
 	client := func(by, metric string) string {
 		return `sum by (` + by + `) (rate(orderlog_kafka_client_` + metric + oneInstance + `[$__rate_interval]))`
 	}
+	failed := func(metric string) string { // which has no series before the first
+		return `(sum(rate(orderlog_kafka_client_` + metric + oneInstance + `[$__rate_interval])) or vector(0))`
+	}
 	return Board{UID: kafkaUID, Title: "orderlog / Kafka and clients", Description: "The brokers as orderlog's clients see them, and the processes themselves.",
 		Variables: []Variable{{Name: "instance", Query: `label_values(orderlog_transactions_total{job="$job"}, instance)`, Many: true}},
 		Rows: []Row{
@@ -34,8 +37,8 @@ func kafka() Board {
 				{Kind: Lines, Title: "Connections", Width: 8, Height: 9, Unit: "suffix: /s",
 					Says: "Made and failed. Failed ones: a node is away; `orderlog doctor` says which and why.",
 					Queries: []Query{{Expr: `sum(rate(orderlog_kafka_client_connects_total` + oneInstance + `[$__rate_interval]))`, Name: "made"},
-						{Expr: `sum(rate(orderlog_kafka_client_connect_errors_total` + oneInstance + `[$__rate_interval]))`, Name: "failed"},
-						{Expr: `sum(rate(orderlog_kafka_client_read_errors_total` + oneInstance + `[$__rate_interval])) + sum(rate(orderlog_kafka_client_write_errors_total` + oneInstance + `[$__rate_interval]))`, Name: "broken"}}},
+						{Expr: failed("connect_errors_total"), Name: "failed"},
+						{Expr: failed("read_errors_total") + ` + ` + failed("write_errors_total"), Name: "broken"}}},
 			}},
 			{"Topics", []Panel{
 				{Kind: Lines, Title: "Written, by topic", Width: 12, Height: 9, Unit: "suffix: offsets/s",
