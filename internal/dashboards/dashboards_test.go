@@ -242,3 +242,41 @@ func TestVariables(t *testing.T) {
 		}
 	}
 }
+
+// Every metric that boards and rules ask for is on the page of metrics, which is held
+// to what is served; or it is recorded by a rule.
+func TestMetrics(t *testing.T) {
+	read := func(file string) string {
+		text, err := os.ReadFile(filepath.Join("../..", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	page, rules := read("docs/metrics.md"), read("deploy/prometheus/rules.yml")
+	all := rules + read("deploy/prometheus/alerts.yml")
+	each(func(_ Board, p Panel) {
+		for _, q := range p.Queries {
+			all += q.Expr + "\n"
+		}
+	})
+	names := map[string]bool{}
+	for _, name := range regexp.MustCompile(`\b(?:[a-z_]+:)?(?:orderlog|kafka)_[a-z0-9_]+(?::[a-z0-9_]+)?`).FindAllString(all, -1) {
+		names[name] = true
+	}
+	if len(names) < 50 {
+		t.Fatalf("only %d metrics were found", len(names))
+	}
+	for name := range names {
+		plain := name
+		for _, suffix := range []string{"_bucket", "_count", "_sum"} {
+			plain = strings.TrimSuffix(plain, suffix)
+		}
+		switch {
+		case strings.Contains(name, ":") && strings.Contains(rules, "record: "+name+"\n"):
+		case strings.Contains(page, "| `"+plain+"` |"), strings.Contains(page, "| `"+name+"` |"):
+		default:
+			t.Errorf("nobody tells %s", name)
+		}
+	}
+}

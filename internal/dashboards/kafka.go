@@ -39,6 +39,13 @@ func kafka() Board {
 					Queries: []Query{{Expr: `sum(rate(orderlog_kafka_client_connects_total` + oneInstance + `[$__rate_interval]))`, Name: "made"},
 						{Expr: failed("connect_errors_total"), Name: "failed"},
 						{Expr: failed("read_errors_total") + ` + ` + failed("write_errors_total"), Name: "broken"}}},
+				{Kind: Lines, Title: "Requests, p99", Width: 12, Height: 9, Unit: "s",
+					Says:    "Until the broker's answer is read; a fetch waits there for records. EndTxn and Produce long: brokers are slow, disks or replication; every transaction waits for both.",
+					Queries: []Query{{Expr: `histogram_quantile(0.99, sum by (le, request) (rate(orderlog_kafka_client_request_duration_e2e_seconds_bucket` + oneInstance + `[$__rate_interval])))`, Name: "{{request}}"}}},
+				{Kind: Lines, Title: "Records in hand", Width: 12, Height: 9, Unit: "short",
+					Says: "Fetched and not handled, and written and not sent. Fetched always high: the rule or the table is what is slow; written high: the brokers are.",
+					Queries: []Query{{Expr: `sum(orderlog_kafka_client_buffered_fetch_records` + oneInstance + `)`, Name: "fetched"},
+						{Expr: `sum(orderlog_kafka_client_buffered_produce_records` + oneInstance + `)`, Name: "written"}}},
 			}},
 			{"Topics", []Panel{
 				{Kind: Lines, Title: "Written, by topic", Width: 12, Height: 9, Unit: "suffix: offsets/s",

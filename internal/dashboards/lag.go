@@ -47,7 +47,7 @@ func lags() Board {
 				{Kind: Lines, Title: "Offsets and records", Width: 8, Height: 9, Unit: "short",
 					Says: "Lag as Kafka's own tool counts it (end - committed), and true records. The distance is markers and gaps: a lag of one or so a partition that never goes away is nothing.",
 					Queries: []Query{
-						{Expr: `sum(max by (consumergroup, topic, partition) (kafka_consumergroup_lag` + oneGroup + `))`, Name: "lag"},
+						{Expr: `sum(clamp_min(max by (consumergroup, topic, partition) (kafka_consumergroup_lag` + oneGroup + `), 0))`, Name: "lag"},
 						{Expr: `sum(max by (consumergroup, topic, partition) (kafka_consumergroup_lag_records` + oneGroup + `))`, Name: "lag records"},
 					}},
 				{Kind: Lines, Title: "Members", Width: 8, Height: 9, Unit: "short",

@@ -67,7 +67,7 @@ func processor() Board {
 			}},
 			{"Errors", []Panel{
 				{Kind: Lines, Title: "Transactions aborted", Width: 8, Height: 9, Unit: "suffix: txn/s",
-					Says:    "By cause. Rebalances and fenced ones come with restarts; timeouts: brokers are slow or away.",
+					Says:    "By cause, mostly the broker's error. What names a rebalance, a generation or a producer comes with restarts; timeouts: brokers are slow or away.",
 					Queries: []Query{{Expr: `sum by (cause) (rate(orderlog_transactions_aborted_total` + oneProcessor + `[$__rate_interval]))`, Name: "{{cause}}"}}},
 				{Kind: Lines, Title: "Rebalances and rebuilt clients", Width: 8, Height: 9, Unit: "short",
 					Says: "In five minutes. Some with each deployment; without one: an instance comes and goes, see its log.",
