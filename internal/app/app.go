@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -65,7 +64,7 @@ type Addresses struct {
 	Brokers  []string `json:"brokers"`
 	Registry string   `json:"registry"`
 	Embedded bool     `json:"embedded"`
-	HTTP     string   `json:"http,omitempty"` // of the probes
+	HTTP     string   `json:"http,omitempty"` // of the page and the probes
 }
 
 // New checks the configuration; nothing is started.
@@ -171,24 +170,6 @@ func (a *App) onStop(f func() error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.stops = append(a.stops, f)
-}
-
-// probes answer from the beginning: a process that starts lives, and is not ready.
-func (a *App) probes(context.Context) error {
-	if a.cfg.HTTP == "" {
-		return nil
-	}
-	listen := a.cfg.Listen
-	if listen == nil {
-		listen = net.Listen
-	}
-	s, err := probe.Listen(listen, a.cfg.HTTP, a.parts, append(a.figures.collectors(), cluster{a})...)
-	if err != nil {
-		return err
-	}
-	a.addr.HTTP = s.Addr().String()
-	a.onStop(s.Close)
-	return nil
 }
 
 func (a *App) parts() map[string]probe.Part {

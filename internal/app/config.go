@@ -39,7 +39,8 @@ type Config struct {
 	Instance           string   // stable name of this process among those of a group; "0" if empty
 	Dir                string   // data folder; "": everything in memory
 	Standby            bool     // keep warm tables for partitions that other instances have
-	HTTP               string   // where /livez, /readyz and /metrics are served; "": nowhere
+	HTTP               string   // where the status page, /livez, /readyz and /metrics are served; "": nowhere
+	HTTPElse           bool     // if that port is taken, a free one
 	Sync               bool     // embedded broker: fsync every write
 	Port, RegistryPort int      // of the embedded broker; 0: those of last time, else free ones
 

@@ -44,7 +44,8 @@ func get(t *testing.T, s *Server, path string) (int, string) {
 
 func serve(t *testing.T, parts map[string]Part) *Server {
 	t.Helper()
-	s, err := Listen(net.Listen, "127.0.0.1:0", func() map[string]Part { return parts })
+	all := func() map[string]Part { return parts }
+	s, err := Serve(net.Listen, "127.0.0.1:0", Handler(Registry(all), all, http.NotFoundHandler()))
 	if err != nil {
 		t.Fatal(err)
 	}

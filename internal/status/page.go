@@ -40,7 +40,10 @@ func (r *Recorder) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", r.servePage)
 	mux.HandleFunc("GET /status.json", r.serveJSON)
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.look()
+		mux.ServeHTTP(w, req)
+	})
 }
 
 func (r *Recorder) serveJSON(w http.ResponseWriter, req *http.Request) {

@@ -13,13 +13,16 @@ import (
 	"github.com/orderlog/orderlog/schemas"
 )
 
-// How often a sample is taken, how many are kept, and what rates are of.
+// How often a sample is taken while somebody looks, how many are kept, and what rates
+// are of.
 const (
 	Every  = time.Second
 	Window = 10 * time.Second
 	Kept   = 5 * time.Minute
 
-	share = 20
+	seldom = 10 * time.Second // while nobody looks
+	looks  = time.Minute      // for so long somebody does, who has asked once
+	share  = 20               // the part of the time that sampling may take
 )
 
 // Config is what a Recorder reads.
@@ -32,27 +35,53 @@ type Config struct {
 type Recorder struct {
 	cfg Config
 
+	woken chan struct{} // somebody looks again
+
 	mu     sync.Mutex
+	looked time.Time // when somebody asked last
 	kept   []*Sample // oldest first
 	window []reading // of the last Window; Run's own
 }
 
 // New returns a recorder that has nothing yet.
-func New(cfg Config) *Recorder { return &Recorder{cfg: cfg} }
+func New(cfg Config) *Recorder { return &Recorder{cfg: cfg, woken: make(chan struct{}, 1)} }
 
-// Run takes samples until ctx ends, for one part in so many of the time: it takes a
-// while where hundreds of other groups are on the cluster.
+// Run takes samples until ctx ends. It takes its time where hundreds of other groups are
+// on the cluster.
 func (r *Recorder) Run(ctx context.Context) {
 	for {
 		began := time.Now()
 		r.take(began)
-		took := time.Since(began)
+		took, every := time.Since(began), seldom
+		if r.watched() {
+			every = Every
+		}
 		select {
-		case <-time.After(max(Every-took, share*took)):
+		case <-time.After(max(every-took, share*took)):
+		case <-r.woken:
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+func (r *Recorder) watched() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Since(r.looked) < looks
+}
+
+// look has samples taken more often for a while.
+func (r *Recorder) look() {
+	if !r.watched() {
+		select {
+		case r.woken <- struct{}{}:
+		default:
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.looked = time.Now()
 }
 
 // Now returns the last sample, nil if there is none yet. It must not be changed.
@@ -81,20 +110,18 @@ func (r *Recorder) take(now time.Time) {
 	gathered, err := r.cfg.Gatherer.Gather()
 	f := byName(gathered) // what can be gathered is, in spite of an error
 	read := f.read(now)
-	before := read
-	if len(r.window) > 0 {
-		before = r.window[0]
+	// The reading before is as old as the window, or the oldest, and older where readings
+	// are further apart.
+	r.window = append(r.window, read)
+	for len(r.window) > 2 && now.Sub(r.window[1].at) >= Window {
+		r.window = slices.Delete(r.window, 0, 1)
 	}
+	before := r.window[0]
 	s := r.sample(f, change{before, read})
 	s.Problems = problems(s, err)
-	first := 0
-	for first < len(r.window) && now.Sub(r.window[first].at) >= Window {
-		first++
-	}
-	r.window = append(slices.Delete(r.window, 0, first), read)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	first = 0
+	first := 0
 	for first < len(r.kept) && now.Sub(r.kept[first].At) >= Kept {
 		first++
 	}

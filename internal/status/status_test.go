@@ -459,17 +459,29 @@ func between(text, begin, end string) string {
 	return text
 }
 
-// Run takes a sample at once, and one each second.
+// A sample is taken at once, then now and then, and each second while somebody looks.
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
+		h := w.rec.Handler()
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); w.rec.Run(ctx) }()
-		time.Sleep(2500 * time.Millisecond)
-		if n := len(w.rec.Since(time.Time{})); n != 3 {
-			t.Errorf("%d samples after 2.5 s, want 3", n)
+		taken := func(after time.Duration, want int) {
+			t.Helper()
+			time.Sleep(after)
+			synctest.Wait()
+			if n := len(w.rec.Since(time.Time{})); n != want {
+				t.Errorf("%d samples, want %d", n, want)
+			}
 		}
+		taken(0, 1)
+		taken(15*time.Second, 2)
+		get(h, "/")
+		taken(0, 3)
+		taken(5*time.Second, 8)
+		get(h, "/status.json")
+		taken(70*time.Second, 8+60+1) // 60 while it counts as looked at, then one after ten seconds
 		stop()
 		<-done
 	})
