@@ -64,7 +64,7 @@ func newRun(s *session) *cobra.Command {
 	fs.StringVar(&cfg.data, "data", "", "`FOLDER` for local tables; without it they are in memory")
 	fs.StringVar(&cfg.instance, "instance", "0", "stable `NAME` of this process among those that run the same processors")
 	fs.BoolVar(&cfg.standby, "standby", false, "keep warm tables for partitions that other instances have: taking over needs no recovery")
-	httpFlag(fs, &cfg.http)
+	httpFlag(fs, &cfg.http, "", "without it there are none")
 	effectsFlag(fs, &cfg.effects, "without it, or with `off`, nobody does")
 	ruleFlags(fs, &cfg.rules)
 	scheduleFlag(fs, &cfg.retries)
