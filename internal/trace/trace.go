@@ -11,7 +11,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -39,7 +38,6 @@ type Tracer struct {
 	orders  otel.Tracer // samples as the environment says
 	batches otel.Tracer // of transactions: which are of interest, the records in them say
 	queue   *queue
-	close   []func(context.Context) error
 }
 
 // FromEnv returns what the standard variables ask for, nil if they ask for nothing:
@@ -105,8 +103,7 @@ func New(to sdk.SpanExporter, queued int, version string) (*Tracer, error) {
 	q := newQueue(to, queued)
 	orders := sdk.NewTracerProvider(sdk.WithResource(res), sdk.WithSpanProcessor(q), sdk.WithIDGenerator(ids{}))
 	batches := sdk.NewTracerProvider(sdk.WithResource(res), sdk.WithSpanProcessor(q), sdk.WithIDGenerator(ids{}), sdk.WithSampler(sdk.AlwaysSample()))
-	return &Tracer{orders: orders.Tracer(scope), batches: batches.Tracer(scope), queue: q,
-		close: []func(context.Context) error{orders.Shutdown, batches.Shutdown}}, nil
+	return &Tracer{orders: orders.Tracer(scope), batches: batches.Tracer(scope), queue: q}, nil
 }
 
 // Close exports what is queued, as far as the collector takes it within seconds.
@@ -116,11 +113,7 @@ func (t *Tracer) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
 	defer cancel()
-	var errs []error
-	for _, c := range t.close {
-		errs = append(errs, c(ctx))
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := t.queue.Shutdown(ctx); err != nil {
 		return fmt.Errorf("exporting the last spans: %w", err)
 	}
 	return nil
