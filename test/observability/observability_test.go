@@ -24,7 +24,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/orderlog/orderlog/internal/app"
+	"github.com/orderlog/orderlog/internal/devbroker"
+	"github.com/orderlog/orderlog/test/kafka"
 )
 
 const boards = root + "/deploy/grafana/dashboards"
@@ -40,38 +45,62 @@ const standing = "credit"
 
 func TestEveryQuery(t *testing.T) {
 	if os.Getenv("ORDERLOG_TEST_OBSERVABILITY") == "" {
-		t.Skip("a minute and a half with a real Prometheus: make test-observability")
+		t.Skip("minutes with a real Prometheus: make test-observability")
 	}
 	if _, err := exec.LookPath("prometheus"); err != nil {
 		t.Fatal("prometheus is not there: Debian has it in the package of that name")
 	}
-	dir := t.TempDir()
-	o := start(t, dir)
+	t.Run("embedded", func(t *testing.T) {
+		dir := t.TempDir()
+		everyQuery(t, dir, start(t, dir, "up", "--port", "0", "--registry-port", "0"))
+	})
+	t.Run("kafka", func(t *testing.T) {
+		c := kafka.Run(t, kafka.Options{Own: true}) // whose topics are nobody else's
+		registry, err := devbroker.Start(t.Context(), devbroker.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := registry.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
+		dir, at := t.TempDir(), []string{"--brokers", strings.Join(c.Brokers(), ","), "--registry", registry.RegistryURL()}
+		o := orderlog{exe: build(t, dir), at: app.Addresses{Brokers: c.Brokers(), Registry: registry.RegistryURL()}}
+		o.run(t, "topics", "apply", "--partitions", "4")
+		everyQuery(t, dir, start(t, dir, append([]string{"run", "all"}, at...)...))
+	})
+}
+
+// everyQuery has something of everything happen, and asks.
+func everyQuery(t *testing.T, dir string, o orderlog) {
 	file := filepath.Join(dir, "node", "metrics")
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	node := httptest.NewServer(http.FileServer(http.Dir(filepath.Dir(file)))) // as node_exporter tells what stands in a file
 	t.Cleanup(node.Close)
-	p := scrape(t, dir, map[string]string{"orderlog": o.at.HTTP, "node": strings.TrimPrefix(node.URL, "http://")})
+	p := scrape(t, dir, map[string]string{"orderlog": o.at.HTTP, "lag": o.serveLag(t), "node": strings.TrimPrefix(node.URL, "http://")})
 
 	o.run(t, "produce", "--orders", "600", "--rate", "60", "--seed", "1", "--undecodable", "0.02", "--sold-out", "0.05", "--out-of-credit", "0.1", "--cancels", "0.05", "--deliver")
-	t.Log("orders flow; ", standing, "stands still")
 	o.run(t, "replay", "pause", standing, "--reason", "a test")
 	stopped := time.Now()
 	o.run(t, "produce", "--orders", "300", "--seed", "2", "--no-setup")
+	said := p.catchUp(t, o)
 	o.run(t, "retries", "pause", "--group", "order", "--reason", "a test") // the deadlines of orders that wait for credit
 	p.until(t, "deadlines are paused", `sum(orderlog_calendar_entries{paused="true"}) > 0`, true)
 	o.run(t, "retries", "resume", "--group", "order")
-	p.until(t, "the alert fires", `ALERTS{alertname="OrderlogLagSecondsHigh", alertstate="firing", consumergroup="`+standing+`"}`, true)
+
+	p.until(t, "the alert fires", `ALERTS{alertname="OrderlogLagSecondsHigh", alertstate="firing", job="orderlog", consumergroup="`+standing+`"}`, true)
 	behind := p.number(t, `max(kafka_consumergroup_lag_seconds{consumergroup="`+standing+`"})`)
 	if since := time.Since(stopped).Seconds(); behind > since+2 || behind < 5 {
 		t.Errorf("%.1f s after %s was stopped it is %.1f s behind", since, standing, behind)
 	}
 	// It rises as the clock does: the record that waits was written when the lag was 0.
-	written := fmt.Sprintf(`max(orderlog_lag_exporter_last_success_timestamp_seconds) - max(kafka_consumergroup_lag_seconds{consumergroup=%q})`, standing)
-	at, first := p.number(t, "max(orderlog_lag_exporter_last_success_timestamp_seconds)"), p.number(t, written)
-	p.until(t, "another look at lags", fmt.Sprintf("max(orderlog_lag_exporter_last_success_timestamp_seconds) > %f", at), true)
+	written := fmt.Sprintf(`max(orderlog_lag_exporter_last_success_timestamp_seconds{job="orderlog"}) - max(kafka_consumergroup_lag_seconds{job="orderlog", consumergroup=%q})`, standing)
+	look := `max(orderlog_lag_exporter_last_success_timestamp_seconds{job="orderlog"})`
+	at, first := p.number(t, look), p.number(t, written)
+	p.until(t, "another look at lags", fmt.Sprintf("%s > %f", look, at), true)
 	if again := p.number(t, written); math.Abs(again-first) > 1 {
 		t.Errorf("the record that waits was written at %.1f, and a look later at %.1f", first, again)
 	}
@@ -82,27 +111,33 @@ func TestEveryQuery(t *testing.T) {
 	p.until(t, "a retry has come back", `sum(orderlog_calendar_dispatched_total{kind="retry"}) > 0`, true)
 	o.run(t, "verify", "--metrics-file", file)
 	p.until(t, "what verify found", `orderlog_verify_ok == 1`, true)
-	p.until(t, "rules of minutes have been computed", `job:orderlog_order_invoice_slow:ratio_rate30d`, true)
+	p.until(t, "rules of days have been computed", `job:orderlog_order_invoice_slow:ratio_rate30d`, true)
+	said()
 
 	p.rulesWork(t)
 	p.answersRules(t)
 	p.answersBoards(t)
 }
 
-// orderlog is one `orderlog up`.
+// orderlog is the program, and where one of it runs.
 type orderlog struct {
 	exe string
 	at  app.Addresses
-	end func()
+}
+
+func build(t *testing.T, dir string) string {
+	t.Helper()
+	exe := filepath.Join(dir, "orderlog")
+	if out, err := exec.Command("go", "build", "-o", exe, "github.com/orderlog/orderlog/cmd/orderlog").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return exe
 }
 
 // start runs it, with an endpoint that refuses the first webhooks.
-func start(t *testing.T, dir string) orderlog {
+func start(t *testing.T, dir string, args ...string) orderlog {
 	t.Helper()
-	o := orderlog{exe: filepath.Join(dir, "orderlog")}
-	if out, err := exec.Command("go", "build", "-o", o.exe, "github.com/orderlog/orderlog/cmd/orderlog").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	o := orderlog{exe: build(t, dir)}
 	var calls atomic.Int64
 	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if calls.Add(1) <= 20 {
@@ -115,17 +150,37 @@ func start(t *testing.T, dir string) orderlog {
 	if err := os.WriteFile(effects, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(o.exe, "up", "--data", filepath.Join(dir, "data"), "--port", "0", "--registry-port", "0", "--http", "127.0.0.1:0",
-		"--effects", effects, "--retry-schedule", "3s,3s,3s", "-o", "json")
+	cmd := exec.Command(o.exe, append(args, "--data", filepath.Join(dir, "data"), "--http", "127.0.0.1:0", "--effects", effects, "--retry-schedule", "3s,3s,3s", "-o", "json")...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	begin(t, cmd)
 	if err := json.NewDecoder(out).Decode(&o.at); err != nil {
-		t.Fatalf("orderlog up: %v", err)
+		t.Fatalf("orderlog %v: %v", args, err)
 	}
 	return o
+}
+
+// serveLag runs a lag exporter of its own, which looks every second, and says where
+// it answers.
+func (o orderlog) serveLag(t *testing.T) string {
+	t.Helper()
+	cmd := exec.Command(o.exe, "lag", "--serve", "127.0.0.1:0", "--every", "1s", "-o", "json", "--brokers", strings.Join(o.at.Brokers, ","))
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin(t, cmd)
+	var said struct{ Metrics string }
+	if err := json.NewDecoder(out).Decode(&said); err != nil {
+		t.Fatalf("orderlog lag --serve: %v", err)
+	}
+	u, err := url.Parse(said.Metrics)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Host
 }
 
 // begin starts a command, and ends it with the test: politely, then by force.
@@ -156,7 +211,7 @@ func begin(t *testing.T, cmd *exec.Cmd) {
 // run has one of its commands done.
 func (o orderlog) run(t *testing.T, args ...string) {
 	t.Helper()
-	args = append(args, "--brokers", o.at.Brokers[0], "--registry", o.at.Registry)
+	args = append(args, "--brokers", strings.Join(o.at.Brokers, ","), "--registry", o.at.Registry)
 	if out, err := exec.CommandContext(t.Context(), o.exe, args...).CombinedOutput(); err != nil {
 		t.Fatalf("orderlog %v: %v\n%s", args, err, out)
 	}
@@ -279,6 +334,76 @@ func (p prometheus) number(t *testing.T, query string) float64 {
 		t.Fatal(err)
 	}
 	return v
+}
+
+// catchUp has a group of somebody else's read the orders, which are written, at a pace
+// that it keeps: orderlog's own groups catch up faster than anybody could foretell it.
+// What it returns waits for the end, and compares what was said on the way with it.
+func (p prometheus) catchUp(t *testing.T, o orderlog) func() {
+	t.Helper()
+	const group, topic, each = "report", "order-commands", 200 * time.Millisecond
+	cl, err := kgo.NewClient(kgo.SeedBrokers(o.at.Brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	adm := kadm.NewClient(cl)
+	t.Cleanup(adm.Close)
+	ends, err := adm.ListCommittedOffsets(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const steps = 150 // 30 s
+	done := make(chan error, 1)
+	go func() {
+		for i, tick := int64(0), time.Tick(each); i <= steps; i++ {
+			at := kadm.Offsets{}
+			ends.Each(func(l kadm.ListedOffset) { at.AddOffset(l.Topic, l.Partition, l.Offset*i/steps, -1) })
+			if err := adm.CommitAllOffsets(t.Context(), group, at); err != nil {
+				done <- err
+				return
+			}
+			<-tick
+		}
+		done <- nil
+	}()
+	return func() {
+		t.Helper()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		const estimate = `kafka_consumergroup_catch_up_seconds{job="lag", consumergroup="report"}`
+		p.until(t, "the other group has caught up", estimate+` == 0`, true)
+		got, err := p.ever(t.Context(), estimate)
+		if err != nil || len(got) != 1 {
+			t.Fatal(got, err)
+		}
+		end, looked := 0.0, 0
+		for _, v := range got[0].Values {
+			if v[1] == "0" && looked > 0 {
+				break
+			}
+			looked++
+			end = v[0].(float64)
+		}
+		end++
+		checked := 0
+		for _, v := range got[0].Values {
+			said, err := strconv.ParseFloat(v[1].(string), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// From when it has been watched for long enough, until there is not much to tell.
+			if took := end - v[0].(float64); took < 20 && took > 8 {
+				if checked++; said < 0.7*took || said > 1.3*took {
+					t.Errorf("it was said that the group would catch up in %.1f s, and it took %.1f", said, took)
+				}
+			}
+		}
+		if checked < 5 {
+			t.Errorf("only %d estimates were looked at: %v", checked, got[0].Values)
+		}
+		t.Logf("%d estimates of a catch-up are within 30 %%", checked)
+	}
 }
 
 // rulesWork asks whether Prometheus could compute every rule, and what the alerts
