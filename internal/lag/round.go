@@ -82,10 +82,13 @@ func (r *Reader) Round(ctx context.Context) (*Round, error) {
 		if _, told := inputs[name]; !told {
 			continue
 		}
-		g := described[name]
-		round.Groups = append(round.Groups, Group{Group: name, State: g.state, Members: g.members})
+		n := len(round.Partitions)
 		for _, topic := range inputs[name] {
 			round.Partitions = append(round.Partitions, partitions(name, topic, committed[name], logs[topic])...)
+		}
+		// Who is not there, nor what it would read, is of another cluster.
+		if g := described[name]; g.state != dead || len(round.Partitions) > n {
+			round.Groups = append(round.Groups, Group{Group: name, State: g.state, Members: g.members})
 		}
 	}
 	r.lookAhead(ctx, round, logs)
@@ -132,6 +135,9 @@ type described struct {
 // chunk is how many groups are asked after in one request to a coordinator.
 const chunk = 500
 
+// dead is the state of a group that nobody knows.
+const dead = "Dead"
+
 // describe asks in the classic way, and in the other those that are there and of
 // which that knows nothing (KIP-848).
 func (r *Reader) describe(ctx context.Context, round *Round, names []string, listed kadm.ListedGroups) map[string]described {
@@ -146,10 +152,10 @@ func (r *Reader) describe(ctx context.Context, round *Round, names []string, lis
 		ds, err := r.adm.DescribeGroups(ctx, some...)
 		fault(err)
 		for name, d := range ds {
-			if l := listed[name]; l.State != "" && l.State != "Dead" && (d.State == "Dead" || d.Err != nil) {
+			if l := listed[name]; l.State != "" && l.State != dead && (d.State == dead || d.Err != nil) {
 				later = append(later, name)
 			}
-			g := described{cmp.Or(d.State, "Dead"), len(d.Members), map[string]bool{}}
+			g := described{cmp.Or(d.State, dead), len(d.Members), map[string]bool{}}
 			for _, m := range d.Members {
 				if c, ok := m.Assigned.AsConsumer(); ok {
 					for _, t := range c.Topics {
@@ -178,7 +184,7 @@ func (r *Reader) describe(ctx context.Context, round *Round, names []string, lis
 		}
 	}
 	for _, name := range later {
-		if g := all[name]; g.state == "Dead" {
+		if g := all[name]; g.state == dead {
 			g.state = listed[name].State
 			all[name] = g
 		}

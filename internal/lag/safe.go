@@ -48,7 +48,7 @@ func (r *Reader) safe(ctx context.Context, round *Round) error {
 			behind = time.Duration(float64(p.Seconds) * float64(time.Second))
 		}
 		limits := s.keeps[p.Topic].Limits(downtime.Place{Behind: behind, Lost: p.Lost(), New: p.Committed < 0,
-			Down: state[p.Group] == "Empty" || state[p.Group] == "Dead", Unread: float64(max(0, p.Stable-p.at())) * flow.Each, Rate: flow.Rate})
+			Down: state[p.Group] == "Empty" || state[p.Group] == dead, Unread: float64(max(0, p.Stable-p.at())) * flow.Each, Rate: flow.Rate})
 		if _, known := s.keeps[p.Topic]; known && len(limits) > 0 {
 			p.Safe = &Safe{limits[0].Left.Seconds(), limits[0].Whole.Seconds(), limits[0].Loses, limits[0].Setting}
 		}
