@@ -62,6 +62,7 @@ type Step struct {
 // Query is one in PromQL, and how its series, or its column, are called.
 type Query struct {
 	Expr, Name string
+	Dashed     bool   // drawn so: beside another of the same name
 	Unit       string // of a table's column
 	Steps      []Step // of a table's column
 }

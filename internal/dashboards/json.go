@@ -105,6 +105,12 @@ func (p placed) json() *dashboard.Panel {
 		o := timeseries.NewOptions()
 		o.Legend, o.Tooltip = legend, tooltip
 		j.Options, j.FieldConfig.Overrides = o, colors()
+		for i, q := range p.Queries {
+			if q.Dashed {
+				j.FieldConfig.Overrides = append(j.FieldConfig.Overrides, dashboard.DashboardFieldConfigSourceOverrides{Matcher: dashboard.MatcherConfig{Id: "byFrameRefID", Options: ref(i)},
+					Properties: []dashboard.DynamicConfigValue{{Id: "custom.lineStyle", Value: common.LineStyle{Fill: ptr(common.LineStyleFillDash), Dash: []float64{10, 10}}}}})
+			}
+		}
 	case Stat:
 		o := stat.NewOptions()
 		o.ReduceOptions.Calcs = []string{"lastNotNull"}
@@ -193,6 +199,9 @@ func (p placed) columns() (*table.Options, []dashboard.DataTransformerConfig, []
 	hidden := map[string]bool{"Time": true}
 	for i, q := range p.Queries {
 		value := "Value #" + ref(i)
+		if len(p.Queries) == 1 { // as Grafana then calls it
+			value = "Value"
+		}
 		if q.Name == "" { // its labels are the column
 			hidden[value] = true
 			continue
@@ -208,10 +217,11 @@ func (p placed) columns() (*table.Options, []dashboard.DataTransformerConfig, []
 	return o, []dashboard.DataTransformerConfig{{Id: "merge", Options: map[string]any{}}, {Id: "organize", Options: map[string]any{"excludeByName": hidden}}}, over
 }
 
-// colors gives series of known names their colours.
+// colors gives series of known names their colours, whatever namespace stands before
+// the name, and direction or currency behind it.
 func colors() (over []dashboard.DashboardFieldConfigSourceOverrides) {
 	for _, c := range fixed {
-		over = append(over, dashboard.DashboardFieldConfigSourceOverrides{Matcher: dashboard.MatcherConfig{Id: "byRegexp", Options: "/^(" + strings.Join(c.names, "|") + ")$/"},
+		over = append(over, dashboard.DashboardFieldConfigSourceOverrides{Matcher: dashboard.MatcherConfig{Id: "byRegexp", Options: "/^(.+[.])?(" + strings.Join(c.names, "|") + ")(: in|: out| [A-Z]{3})?$/"},
 			Properties: []dashboard.DynamicConfigValue{{Id: "color", Value: dashboard.FieldColor{Mode: dashboard.FieldColorModeIdFixed, FixedColor: ptr(c.color)}}}})
 	}
 	return over

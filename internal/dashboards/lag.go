@@ -28,9 +28,9 @@ func lags() Board {
 					Says:    "Records still to come, without transaction markers and what was aborted or compacted. Rising for long: runbook lag-growing.",
 					Queries: []Query{{Expr: `sum by (consumergroup) (max by (consumergroup, topic, partition) (kafka_consumergroup_lag_records` + oneGroup + `))`, Name: "{{consumergroup}}"}}},
 				{Kind: Lines, Title: "In and out", Width: 12, Height: 9, Unit: "suffix: offsets/s",
-					Says: "What is written to a group's topics, and what it has done with. Out below in: it falls behind. Out 0 while in is not: it stands still, runbook no-progress.",
+					Says: "What is written to a group's topics (dashed), and what it has done with. Out below in: it falls behind. Out 0 while in is not: it stands still, runbook no-progress.",
 					Queries: []Query{
-						{Expr: `sum by (consumergroup) (max by (consumergroup, topic, partition) (0 * kafka_consumergroup_current_offset` + oneGroup + `) + on (topic, partition) group_left () max by (topic, partition) (deriv(kafka_topic_partition_current_offset{job="$job"}[$__rate_interval])))`, Name: "{{consumergroup}}: in"},
+						{Expr: `sum by (consumergroup) (max by (consumergroup, topic, partition) (0 * kafka_consumergroup_current_offset` + oneGroup + `) + on (topic, partition) group_left () max by (topic, partition) (deriv(kafka_topic_partition_current_offset{job="$job"}[$__rate_interval])))`, Name: "{{consumergroup}}: in", Dashed: true},
 						{Expr: `sum by (consumergroup) (max by (consumergroup, topic, partition) (clamp_min(deriv(kafka_consumergroup_current_offset` + oneGroup + `[$__rate_interval]), 0)))`, Name: "{{consumergroup}}: out"},
 					}},
 				{Kind: Lines, Title: "Caught up in", Width: 6, Height: 9, Unit: "s", Steps: rising(60, 600),
