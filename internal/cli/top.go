@@ -132,8 +132,7 @@ type picture struct {
 // Widths, in columns, from which on there is room for more.
 const (
 	noTerminal = 100 // where there is none
-	beside     = 80  // two parts beside each other
-	allOf      = 84  // all of a processor's columns
+	beside     = 80  // two parts beside each other, and all of a processor's columns
 )
 
 func (p picture) write(w io.Writer, width int) error {
@@ -248,7 +247,7 @@ func (p picture) states(width int) [][]cell {
 func (p picture) processors(width int) [][]cell {
 	number := func(text string) cell { return cell{text: text, right: true} }
 	some := func(all []cell) []cell { // what a narrow terminal has room for
-		if width < allOf {
+		if width < beside {
 			return []cell{all[0], all[1], all[2], all[6], all[7]}
 		}
 		return all
@@ -260,7 +259,7 @@ func (p picture) processors(width int) [][]cell {
 		case proc.Recovering > 0:
 			group = cell{text: "recovering, " + proc.Left.Duration(), paint: p.warn}
 		case !proc.Here:
-			group = cell{text: strings.TrimSpace(proc.State + " elsewhere"), paint: p.dim}
+			group = cell{text: strings.TrimSpace(proc.State + " away"), paint: p.dim}
 		case proc.State == "":
 			group = cell{text: "here", paint: p.dim}
 		}

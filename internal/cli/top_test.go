@@ -57,8 +57,8 @@ func TestTopOnce(t *testing.T) {
 		"look  voucher is 1m 35s behind  orderlog lag voucher\n",
 		"placed/s      1,000  ", "half within    45ms  ", "99% within     1.2s  ",
 		"delivered   4,120  ████████████",
-		"order      Stable           2,048  4,096    20        0        7    20ms        0s\n",
-		"voucher    Empty elsewhere      0      0     0        0    1,204  1m 35s      3.0s\n",
+		"order      Stable      2,048  4,096    20        0        7    20ms        0s\n",
+		"voucher    Empty away      0      0     0        0    1,204  1m 35s      3.0s\n",
 		"mail                   4.0        1      0s       0\n",
 		"tried again 3 · deadlines 12 · paused 0 · overdue 0 · dead letters 2 for 2h\n       may stay down 7d (order)\n",
 	} {
