@@ -91,7 +91,7 @@ func (l *Ledger) Graph() *goka.GroupGraph {
 
 // handle does with a record what do says, and writes the change.
 func (l *Ledger) handle(c kgoka.Context, do func(kgoka.Context, *trace.Span) change) {
-	span, next := l.env.Trace.Handle(c.Record())
+	span, next := l.env.Trace.Handle(c.Record(), false)
 	l.put(c, do(c, span), next)
 	span.End()
 }

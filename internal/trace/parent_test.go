@@ -85,7 +85,7 @@ func TestNothingIsAllocated(t *testing.T) {
 	on := tracer(t)
 	for name, p := range map[string]*Processor{"off": nil, "not sampled": on.Processor("order", "order")} {
 		if n := testing.AllocsPerRun(100, func() {
-			s, next := p.Handle(r)
+			s, next := p.Handle(r, true)
 			into = next.Append(into[:0])
 			s.Park("behind", 0, false)
 			s.End()

@@ -35,18 +35,26 @@ const (
 
 // Send begins the span of a record that is about to be sent, and has the record
 // carry it. What is returned ends it, with what came of it. A record that carries a
-// trace already stays in it; one about an order begins the order's.
+// trace already stays in it; one about an order begins the order's. Of a trace that
+// is not sampled it carries nothing: see Handle.
 func (t *Tracer) Send(ctx context.Context, r *kgo.Record) (sent func(error)) {
 	if t == nil {
 		return func(error) {}
 	}
-	ctx = context.WithValue(ctx, about{}, orderOf(r))
-	if p := Of(r); !p.IsZero() {
+	p := Of(r)
+	if !p.IsZero() && !p.Sampled() {
+		return func(error) {}
+	}
+	if !p.IsZero() {
 		ctx = otel.ContextWithRemoteSpanContext(ctx, p.spanContext())
 	}
+	ctx = context.WithValue(ctx, about{}, subject(r))
 	_, span := t.orders.Start(ctx, "send "+r.Topic, otel.WithSpanKind(otel.SpanKindProducer), otel.WithAttributes(
 		semconv.MessagingSystemKafka, semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("send"),
 		semconv.MessagingDestinationName(r.Topic), key(r), attrOrder.String(orderOf(r)), attrType.String(event.Header(r, event.Type))))
+	if !span.IsRecording() {
+		return func(error) {}
+	}
 	r.Headers = parentOf(span.SpanContext()).Append(without(r.Headers))
 	return func(err error) {
 		span.SetAttributes(semconv.MessagingDestinationPartitionID(strconv.Itoa(int(r.Partition))), semconv.MessagingKafkaOffset(int(r.Offset)))
@@ -66,6 +74,14 @@ func orderOf(r *kgo.Record) string {
 		return string(r.Key)
 	}
 	return ""
+}
+
+// subject is what the ID of a trace derives from that begins with a record.
+func subject(r *kgo.Record) string {
+	if order := orderOf(r); order != "" {
+		return order
+	}
+	return event.Header(r, event.ID)
 }
 
 func key(r *kgo.Record) attribute.KeyValue {
@@ -126,16 +142,20 @@ type Span struct {
 }
 
 // Handle begins the span of a record that was consumed. What it causes carries the
-// Parent that is returned. There is no span of a record
-// whose trace is not sampled, nor one if tracing is off: then the record's own Parent
-// is handed on.
-func (p *Processor) Handle(r *kgo.Record) (*Span, Parent) {
+// Parent that is returned. There is no span of a record whose trace is not sampled,
+// nor one if tracing is off: then the record's own Parent is handed on.
+//
+// A record from outside may come from somebody who does not trace: it begins a
+// trace, if that is sampled. If it is not, nothing is handed on, for a header costs
+// each reader something; whoever asks the sampler again, by the same ID, hears the same. All
+// other records without a Parent are of traces that are not sampled.
+func (p *Processor) Handle(r *kgo.Record, outside bool) (*Span, Parent) {
 	cause := Of(r)
-	if p == nil || !cause.IsZero() && !cause.Sampled() {
+	if p == nil || cause.IsZero() && !outside || !cause.IsZero() && !cause.Sampled() {
 		return nil, cause
 	}
 	order := orderOf(r)
-	ctx := context.WithValue(context.Background(), about{}, order)
+	ctx := context.WithValue(context.Background(), about{}, subject(r))
 	from := cause.spanContext()
 	if from.IsValid() {
 		ctx = otel.ContextWithRemoteSpanContext(ctx, from)
@@ -145,10 +165,10 @@ func (p *Processor) Handle(r *kgo.Record) (*Span, Parent) {
 		semconv.MessagingDestinationName(r.Topic), semconv.MessagingDestinationPartitionID(strconv.Itoa(int(r.Partition))),
 		semconv.MessagingKafkaOffset(int(r.Offset)), semconv.MessagingConsumerGroupName(p.group),
 		key(r), attrOrder.String(order), attrType.String(event.Header(r, event.Type)), attrOutcome.String("handled")))
-	next := parentOf(span.SpanContext())
 	if !span.IsRecording() {
-		return nil, next
+		return nil, cause
 	}
+	next := parentOf(span.SpanContext())
 	s := &Span{span: span}
 	p.mu.Lock()
 	defer p.mu.Unlock()

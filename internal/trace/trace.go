@@ -120,7 +120,7 @@ func (t *Tracer) Close() error {
 }
 
 // OfOrder is the ID of the trace of an order, wherever it begins: it derives from
-// the order's. So whoever sends the next command about it, and whoever takes one of
+// the order's; that of a record which is about none, from the record's ce_id. So whoever sends the next command about it, and whoever takes one of
 // a client that does not trace, is in the same trace, and a sampler that goes by the
 // ID takes all of an order or nothing. One that a client has begun elsewhere keeps
 // its own.
@@ -129,15 +129,15 @@ func OfOrder(order string) otel.TraceID {
 	return otel.TraceID(sum[:16])
 }
 
-// about is the key of the order that a trace begins for.
+// about is the key of what a trace begins for.
 type about struct{}
 
 // ids derives what it can.
 type ids struct{}
 
 func (ids) NewIDs(ctx context.Context) (t otel.TraceID, s otel.SpanID) {
-	if order, ok := ctx.Value(about{}).(string); ok && order != "" {
-		t = OfOrder(order)
+	if subject, ok := ctx.Value(about{}).(string); ok && subject != "" {
+		t = OfOrder(subject)
 	} else {
 		rand.Read(t[:]) // which never fails
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -108,7 +109,7 @@ func TestOneTraceOfAnOrder(t *testing.T) {
 		t.Errorf("traces %s, %s, %s", Of(a).TraceID(), Of(b).TraceID(), Of(c).TraceID())
 	}
 	p := place.Processor("order", "shop.order")
-	s, next := p.Handle(a)
+	s, next := p.Handle(a, true)
 	s.Again(2)
 	s.End()
 	p.Transaction(time.Now(), time.Second, 1, 3, nil)
@@ -143,7 +144,7 @@ func TestRepeatedTransaction(t *testing.T) {
 	r := &kgo.Record{Topic: "order-replies", Key: []byte("ord_1"), Headers: headers("traceparent", sampled)}
 	for _, err := range []error{errors.New("broken"), nil} {
 		for range 200 {
-			s, _ := p.Handle(r)
+			s, _ := p.Handle(r, false)
 			s.Bury("refused")
 			s.End()
 		}
@@ -165,21 +166,23 @@ func TestRepeatedTransaction(t *testing.T) {
 	}
 }
 
-// A sampler that takes nothing: what is caused by an order does not begin traces of
-// its own.
+// A sampler that takes nothing: no header travels but one that somebody else has
+// set, and what is caused by an order does not begin traces of its own.
 func TestNotSampled(t *testing.T) {
 	t.Setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
 	t.Setenv("OTEL_TRACES_SAMPLER_ARG", "0")
 	tr, ended := tracing(t)
-	r := command("order-commands", "ord_1")
-	tr.Send(t.Context(), r)(nil)
-	foreign := command("order-commands", "ord_2")
+	theirs := command("order-commands", "ord_3")
+	theirs.Headers = append(theirs.Headers, headers("traceparent", unsampled)...)
 	p := tr.Processor("order", "order")
-	for _, r := range []*kgo.Record{r, foreign} {
-		s, next := p.Handle(r)
-		s.End()
-		if s != nil || next.IsZero() || next.Sampled() || next.TraceID() != OfOrder(string(r.Key)).String() {
-			t.Errorf("%s: handed on is %q", r.Key, next.ID)
+	for r, carried := range map[*kgo.Record]string{command("order-commands", "ord_1"): "", theirs: unsampled} {
+		tr.Send(t.Context(), r)(nil)
+		for _, outside := range []bool{true, false} {
+			s, next := p.Handle(r, outside)
+			s.End()
+			if s != nil || string(next.ID) != carried {
+				t.Errorf("%s: handed on is %q", r.Key, next.ID)
+			}
 		}
 	}
 	p.Transaction(time.Now(), 0, 2, 2, nil)
@@ -272,4 +275,38 @@ func TestComplaints(t *testing.T) {
 			t.Errorf("%d lines:\n%s", n, b.String())
 		}
 	})
+}
+
+// A sampler that takes some: who sends and who handles decide alike of one order, and of
+// one record that is about none; what begins within the pipeline is never sampled.
+func TestSomeAreSampled(t *testing.T) {
+	t.Setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+	t.Setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
+	tr := tracer(t)
+	p := tr.Processor("order", "order")
+	sampled := 0
+	for i := range 200 {
+		for _, make := range []func() *kgo.Record{
+			func() *kgo.Record { return command("order-commands", fmt.Sprint("ord_", i)) },
+			func() *kgo.Record {
+				return &kgo.Record{Topic: "inventory-commands", Key: []byte("sku_1"), Headers: headers("ce_id", fmt.Sprint("evt_", i))}
+			},
+		} {
+			sent, foreign := make(), make()
+			tr.Send(t.Context(), sent)(nil)
+			s, next := p.Handle(foreign, true)
+			if Of(sent).TraceID() != next.TraceID() || (s == nil) != next.IsZero() {
+				t.Fatalf("%s: sent in %q, handled in %q", sent.Key, Of(sent).ID, next.ID)
+			}
+			if s != nil {
+				sampled++
+			}
+			if s, next := p.Handle(foreign, false); s != nil || !next.IsZero() {
+				t.Fatalf("%s: begun within is %q", sent.Key, next.ID)
+			}
+		}
+	}
+	if sampled < 120 || sampled > 280 { // by IDs that are always the same
+		t.Errorf("%d of 400", sampled)
+	}
 }

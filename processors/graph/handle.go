@@ -126,7 +126,7 @@ func (h *handler[S]) run(c kgoka.Context, rec *kgo.Record, in topics.Topic, past
 	if past != nil && past.Redriven == "" {
 		j.back = past
 	}
-	j.span, j.trace = h.env.Trace.Handle(c.Record())
+	j.span, j.trace = h.env.Trace.Handle(c.Record(), in.External)
 	if past != nil {
 		j.span.Again(len(past.Attempts) + 1)
 	}
