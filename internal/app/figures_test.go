@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/orderlog/orderlog/internal/effect"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/schemas"
@@ -40,7 +42,11 @@ func TestFigures(t *testing.T) {
 		old := func(m flow.Message) flow.Message {
 			return at(time.Date(2014, 3, 1, 0, 0, 0, 0, time.UTC).UnixMilli(), m)
 		}
-		w.send(old(place("ord_1", "cus_a", schemas.PlaceLine{SKU: "sku_pen", Quantity: 2})), place("ord_bug", "cus_a", schemas.PlaceLine{SKU: "sku_pen", Quantity: 1}),
+		first := w.record(old(place("ord_1", "cus_a", schemas.PlaceLine{SKU: "sku_pen", Quantity: 2})))
+		const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+		first.Headers = append(first.Headers, kgo.RecordHeader{Key: "traceparent", Value: []byte("00-" + trace + "-00f067aa0ba902b7-01")})
+		w.produce(first)
+		w.send(place("ord_bug", "cus_a", schemas.PlaceLine{SKU: "sku_pen", Quantity: 1}),
 			place("ord_gone", "cus_a", schemas.PlaceLine{SKU: "sku_gone", Quantity: 1}), place("ord_poor", "cus_poor", schemas.PlaceLine{SKU: "sku_pen", Quantity: 1}))
 		time.Sleep(time.Minute)
 		w.send(old(deliver("ord_1")))
@@ -95,7 +101,26 @@ func TestFigures(t *testing.T) {
 			t.Errorf("the oldest open order is of %v, want two minutes after %d", at, began.Unix())
 		}
 		w.documented(cfg.Dial)
+		text := w.metrics(cfg.Dial, "application/openmetrics-text; version=1.0.0")
+		if !regexp.MustCompile(`(?m)^orderlog_order_state_duration_seconds_bucket.* # \{trace_id="` + trace + `"\}`).MatchString(text) {
+			t.Error("no exemplar with the order's trace")
+		}
 	})
+}
+
+// metrics is what /metrics answers.
+func (w *world) metrics(dial func(ctx context.Context, network, address string) (net.Conn, error), accept string) string {
+	w.t.Helper()
+	req, err := http.NewRequest(http.MethodGet, "http://"+w.Addresses().HTTP+"/metrics", nil)
+	must(w.t, err)
+	req.Header.Set("Accept", accept)
+	cl := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	resp, err := cl.Do(req)
+	must(w.t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	must(w.t, err)
+	return string(text)
 }
 
 // documented compares what /metrics has with the table in docs/metrics.md.
@@ -108,15 +133,10 @@ func (w *world) documented(dial func(ctx context.Context, network, address strin
 	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| (\\w+) \\| ([^|]*) \\| [^|]+ \\|$").FindAllStringSubmatch(string(page), -1) {
 		known[m[1]] = row{m[2], strings.ReplaceAll(m[3], "`", "")}
 	}
-	cl := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
-	resp, err := cl.Get("http://" + w.Addresses().HTTP + "/metrics")
-	must(w.t, err)
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	must(w.t, err)
+	text := w.metrics(dial, "text/plain")
 	kinds, labels, help := map[string]string{}, map[string]string{}, map[string]string{}
 	var name string
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
 		switch {
 		case f[1] == "HELP":
