@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -360,6 +361,21 @@ func TestFigures(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(`"many"`), new(Figure)); err == nil {
 		t.Error("many is a figure")
+	}
+}
+
+// What is read has the names that the page about metrics has.
+func TestNames(t *testing.T) {
+	text, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{consumedTotal, producedTotal, transactionsTotal, abortedTotal, recovering, recoveryLeft, transitionsTotal, invoiceDuration, ordersByState, oldestOpen,
+		calendarEntries, calendarOverdue, calendarOldest, lettersOpen, lettersOldest, effectsSent, effectsFailed, effectsPending, effectsOldest,
+		lagRecords, lagSeconds, groupState, catchUp, safeDowntime, buildInfo} {
+		if !strings.Contains(string(text), "`"+name+"`") {
+			t.Errorf("docs/metrics.md has no %s", name)
+		}
 	}
 }
 
