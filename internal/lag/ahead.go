@@ -103,8 +103,14 @@ func (r *Reader) tell(p *Partition, a *ahead, now time.Time, seen map[reading]ti
 	}
 }
 
+// readFor is how long brokers may take to answer: of one that does not, lags in offsets
+// are known all the same.
+const readFor = 10 * time.Second
+
 // read asks the leaders of parts, all at once.
 func (r *Reader) read(ctx context.Context, round *Round, parts map[*Log]*part) {
+	ctx, cancel := context.WithTimeout(ctx, readFor)
+	defer cancel()
 	byLeader := map[int32][]*part{}
 	for log, p := range parts {
 		if slices.ContainsFunc(p.open, func(a *ahead) bool { return a.next < log.Stable }) {
@@ -258,6 +264,8 @@ func (f *fetcher) answer(a ask, got kmsg.FetchResponseTopicPartition, ok, first 
 		return read.Err
 	case !a.part.short:
 		a.part.take(a.from, to, read.Records)
+	case first && got.LastStableOffset < a.part.log.Stable: // a broker that throttles leaves everything out
+		return errNothing
 	case first: // there is nothing up to the end but a gap
 		a.part.take(a.from, a.part.log.Stable, nil)
 	default:
@@ -265,6 +273,8 @@ func (f *fetcher) answer(a ask, got kmsg.FetchResponseTopicPartition, ok, first 
 	}
 	return nil
 }
+
+var errNothing = errors.New("the broker answers nothing, or is throttling")
 
 type logKey struct {
 	topic     string

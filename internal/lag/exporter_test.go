@@ -51,7 +51,9 @@ func TestCollect(t *testing.T) {
 	w.put(w.cl, "in", time.Hour, time.Hour)
 	w.put(w.cl, "kept", time.Minute)
 	w.commit("g", "in", 0, 1)
-	e := NewExporter(w.reader(func(c *Config) { c.Expected = []Expected{{Name: "new", Topics: []string{"kept"}}, {Name: "elsewhere", Topics: []string{"there"}}} }), Every, slog.New(slog.DiscardHandler))
+	e := NewExporter(w.reader(func(c *Config) {
+		c.Expected = []Expected{{Name: "new", Topics: []string{"kept"}}, {Name: "elsewhere", Topics: []string{"there"}}}
+	}), Every, slog.New(slog.DiscardHandler))
 	if e.Seeing() || len(told(t, e, "kafka_consumergroup_lag")) > 0 {
 		t.Error("something is told before anything was seen")
 	}

@@ -3,6 +3,7 @@ package lag
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -340,6 +342,54 @@ func TestBudget(t *testing.T) {
 	}
 	w.commit("unseen", "in", 0, 22)
 	if got := w.round(r).of("unseen", "in", 0); got != "lag 308 records 308 seconds NaN estimated" {
+		t.Error(got)
+	}
+}
+
+// What a broker does not let be read is counted in offsets, and a fault of the round; the
+// next one tries again.
+func TestNotReadable(t *testing.T) {
+	w := newWorld(t, kfake.NumBrokers(1))
+	for _, topic := range []string{"in", "secret"} {
+		w.topic(topic, 1)
+		w.put(w.cl, topic, time.Hour, time.Minute)
+		w.commit("g", topic, 0, 0)
+	}
+	began := w.now
+	secret, err := w.adm.Metadata(t.Context(), "secret")
+	must(t, err)
+	w.c.ControlKey(int16(kmsg.Fetch), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		if w.now.After(began) {
+			return nil, nil, false
+		}
+		w.c.KeepControl()
+		resp := kreq.ResponseKind().(*kmsg.FetchResponse)
+		for _, asked := range kreq.(*kmsg.FetchRequest).Topics {
+			topic := kmsg.NewFetchResponseTopic()
+			topic.TopicID = asked.TopicID
+			p := kmsg.NewFetchResponseTopicPartition()
+			if kadm.TopicID(asked.TopicID) == secret.Topics["secret"].ID {
+				p.ErrorCode = kerr.TopicAuthorizationFailed.Code
+			} // and nothing of the other one, as when it throttles
+			topic.Partitions = append(topic.Partitions, p)
+			resp.Topics = append(resp.Topics, topic)
+		}
+		return resp, nil, true
+	})
+	r := w.reader(nil)
+	round, err := r.Round(t.Context())
+	must(t, err)
+	w.now = w.now.Add(time.Second)
+	if got := round.of("g", "secret", 0); got != "lag 2 records 2 seconds NaN estimated" {
+		t.Error(got)
+	}
+	if got := round.of("g", "in", 0); got != "lag 2 records 2 seconds NaN estimated" {
+		t.Error(got)
+	}
+	if len(round.Faults) != 1 || !errors.Is(round.Faults[0], kerr.TopicAuthorizationFailed) || !errors.Is(round.Faults[0], errNothing) {
+		t.Error(round.Faults)
+	}
+	if got := w.round(r).of("g", "secret", 0); got != "lag 2 records 2 seconds 3601" {
 		t.Error(got)
 	}
 }
