@@ -83,6 +83,7 @@ func everyQuery(t *testing.T, dir string, o orderlog) {
 	p := scrape(t, dir, map[string]string{"orderlog": o.at.HTTP, "lag": o.serveLag(t), "node": strings.TrimPrefix(node.URL, "http://")})
 
 	o.run(t, "produce", "--orders", "600", "--rate", "60", "--seed", "1", "--undecodable", "0.02", "--sold-out", "0.05", "--out-of-credit", "0.1", "--cancels", "0.05", "--deliver")
+	t.Logf("placed to invoiced: p50 %.3f s", p.number(t, `histogram_quantile(0.5, sum by (le) (orderlog_order_invoice_duration_seconds_bucket))`))
 	o.run(t, "replay", "pause", standing, "--reason", "a test")
 	stopped := time.Now()
 	o.run(t, "produce", "--orders", "300", "--seed", "2", "--no-setup")
