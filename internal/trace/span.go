@@ -49,12 +49,12 @@ func (t *Tracer) Send(ctx context.Context, r *kgo.Record) (sent func(error)) {
 		ctx = otel.ContextWithRemoteSpanContext(ctx, p.spanContext())
 	}
 	ctx = context.WithValue(ctx, about{}, subject(r))
-	_, span := t.orders.Start(ctx, "send "+r.Topic, otel.WithSpanKind(otel.SpanKindProducer), otel.WithAttributes(
-		semconv.MessagingSystemKafka, semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("send"),
-		semconv.MessagingDestinationName(r.Topic), key(r), attrOrder.String(orderOf(r)), attrType.String(event.Header(r, event.Type))))
+	_, span := t.orders.Start(ctx, "send "+r.Topic, otel.WithSpanKind(otel.SpanKindProducer))
 	if !span.IsRecording() {
 		return func(error) {}
 	}
+	span.SetAttributes(semconv.MessagingSystemKafka, semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("send"),
+		semconv.MessagingDestinationName(r.Topic), key(r), attrOrder.String(orderOf(r)), attrType.String(event.Header(r, event.Type)))
 	r.Headers = parentOf(span.SpanContext()).Append(without(r.Headers))
 	return func(err error) {
 		span.SetAttributes(semconv.MessagingDestinationPartitionID(strconv.Itoa(int(r.Partition))), semconv.MessagingKafkaOffset(int(r.Offset)))
@@ -154,20 +154,19 @@ func (p *Processor) Handle(r *kgo.Record, outside bool) (*Span, Parent) {
 	if p == nil || cause.IsZero() && !outside || !cause.IsZero() && !cause.Sampled() {
 		return nil, cause
 	}
-	order := orderOf(r)
 	ctx := context.WithValue(context.Background(), about{}, subject(r))
 	from := cause.spanContext()
 	if from.IsValid() {
 		ctx = otel.ContextWithRemoteSpanContext(ctx, from)
 	}
-	_, span := p.t.orders.Start(ctx, p.name+" process", otel.WithSpanKind(otel.SpanKindConsumer), otel.WithAttributes(
-		semconv.MessagingSystemKafka, semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"),
-		semconv.MessagingDestinationName(r.Topic), semconv.MessagingDestinationPartitionID(strconv.Itoa(int(r.Partition))),
-		semconv.MessagingKafkaOffset(int(r.Offset)), semconv.MessagingConsumerGroupName(p.group),
-		key(r), attrOrder.String(order), attrType.String(event.Header(r, event.Type)), attrOutcome.String("handled")))
+	_, span := p.t.orders.Start(ctx, p.name+" process", otel.WithSpanKind(otel.SpanKindConsumer))
 	if !span.IsRecording() {
 		return nil, cause
 	}
+	span.SetAttributes(semconv.MessagingSystemKafka, semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"),
+		semconv.MessagingDestinationName(r.Topic), semconv.MessagingDestinationPartitionID(strconv.Itoa(int(r.Partition))),
+		semconv.MessagingKafkaOffset(int(r.Offset)), semconv.MessagingConsumerGroupName(p.group),
+		key(r), attrOrder.String(orderOf(r)), attrType.String(event.Header(r, event.Type)), attrOutcome.String("handled"))
 	next := parentOf(span.SpanContext())
 	s := &Span{span: span}
 	p.mu.Lock()

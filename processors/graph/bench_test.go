@@ -106,6 +106,15 @@ func BenchmarkOrderTraced(b *testing.B) {
 	on := t.Processor("all", "all")
 	b.Run("off", func(b *testing.B) { benchmarkOrder(b, nil, sampled) })
 	b.Run("not sampled", func(b *testing.B) { benchmarkOrder(b, on, not) })
+	b.Run("decided here", func(b *testing.B) {
+		b.Setenv("OTEL_TRACES_SAMPLER", "always_off")
+		t, err := trace.New(tracetest.NewNoopExporter(), 1000, "test")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer t.Close()
+		benchmarkOrder(b, t.Processor("all", "all"), "")
+	})
 	b.Run("sampled", func(b *testing.B) { benchmarkOrder(b, on, sampled) })
 }
 
