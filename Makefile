@@ -28,10 +28,10 @@ test-kafka: ## the tests that need Apache Kafka, which Maven fetches once
 	else ORDERLOG_TEST_KAFKA=1 $(GO) test -count=1 -p 1 -timeout 15m ./kgoka ./test/... && \
 	ORDERLOG_TEST_KAFKA=1 $(GO) test -count=1 ./internal/cli -run 'TestRedrive|TestRetries'; fi
 
-test-observability: ## every query of dashboards and alerts, asked of a real Prometheus: Debian's package
+test-observability: ## every query of dashboards and alerts, asked of a real Prometheus: Debian's package; on Apache Kafka, too, where that can be had
 	@if ! { command -v prometheus && command -v promtool; } >/dev/null; \
 	then echo "test-observability: skipped: needs prometheus and promtool (apt-get install prometheus)"; \
-	else ORDERLOG_TEST_OBSERVABILITY=1 $(GO) test -count=1 -timeout 10m ./test/observability; fi
+	else ORDERLOG_TEST_OBSERVABILITY=1 ORDERLOG_TEST_KAFKA=$$(command -v java >/dev/null && command -v mvn >/dev/null && echo 1) $(GO) test -count=1 -timeout 10m ./test/observability; fi
 
 race: ## tests under the race detector: without the longest, and without what has one goroutine or kills another binary
 	$(GO) test -race -short $$($(GO) list ./... | grep -vE '/internal/(check|crash|superstore)$$')
