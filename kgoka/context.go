@@ -46,6 +46,11 @@ type Context interface {
 	// that is aborted, and if nobody can tell whether it is: what f counts is never
 	// counted twice, and may be missed once after a broker's failure.
 	OnCommit(f func())
+
+	// Transaction stands for the transaction that the callback is part of: it equals
+	// that of others in it, and no other one. Who counts much registers one OnCommit for
+	// each partition's part of it.
+	Transaction() any
 }
 
 // From returns the Context that a callback was called with. It panics if the
@@ -223,6 +228,7 @@ func (c *call) stamp(headers []kgo.RecordHeader) []kgo.RecordHeader {
 }
 
 func (c *call) OnCommit(f func()) { c.after = append(c.after, f) }
+func (c *call) Transaction() any  { return c.batch }
 
 func (c *call) Group() goka.Group    { return goka.Group(c.p.group) }
 func (c *call) Topic() goka.Stream   { return goka.Stream(c.rec.Topic) }

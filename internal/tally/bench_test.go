@@ -21,6 +21,7 @@ func BenchmarkOrder(b *testing.B) {
 		for range times {
 			d := d
 			d.Record, d.MadeAt, d.EnteredAt = new(kgo.Record), 1, 1
+			d.Transaction = &d
 			decided = append(decided, func() func() { return p.Decided(&d) })
 		}
 	}

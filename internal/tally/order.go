@@ -9,6 +9,7 @@ import (
 
 	"github.com/orderlog/orderlog/internal/metric"
 	"github.com/orderlog/orderlog/processors/credit"
+	"github.com/orderlog/orderlog/processors/graph"
 	"github.com/orderlog/orderlog/processors/inventory"
 	"github.com/orderlog/orderlog/processors/order"
 	"github.com/orderlog/orderlog/schemas"
@@ -62,17 +63,19 @@ type move struct {
 	value                      int64 // minor units
 	entered                    int64 // when it entered from, Unix ms; 0: not known, or it was in none
 	passing                    bool  // it entered and left from by one record
+	made                       int64 // timestamp of the record that placed it, Unix ms; 0: not known
+	trace                      string
 }
 
 // fresh is what an order comes from that is new.
 const fresh = "new"
 
 // appendMoves adds the states that an order has entered since old, which is nil of a
-// new one; entered is when it came to old's.
-func appendMoves(ms []move, old, o *schemas.Order, entered int64) []move {
-	m, known := move{from: fresh, currency: o.Currency, value: o.Gross}, 0
+// new one.
+func appendMoves(ms []move, old, o *schemas.Order, d *graph.Decision, trace string) []move {
+	m, known := move{from: fresh, currency: o.Currency, value: o.Gross, made: d.MadeAt, trace: trace}, 0
 	if old != nil {
-		m.from, m.entered, known = old.State, entered, len(old.Timeline)
+		m.from, m.entered, known = old.State, d.EnteredAt, len(old.Timeline)
 	}
 	for _, e := range o.Timeline[min(known, len(o.Timeline)):] {
 		to, ok := strings.CutPrefix(e.Type, "order.")
@@ -121,19 +124,17 @@ var codes = func() map[string]bool {
 	return m
 }()
 
-func (os *orders) count(s *seen, now time.Time) {
-	for _, m := range s.moves {
-		os.transitions.WithLabelValues(m.from, m.to, m.reason).Inc()
-		os.value.WithLabelValues(m.to, os.currency(m.currency)).Add(float64(max(0, m.value)) / 100)
-		switch {
-		case m.passing:
-			metric.Observe(os.lasted.WithLabelValues(m.from), 0, s.trace)
-		case m.entered != 0:
-			metric.Observe(os.lasted.WithLabelValues(m.from), now.Sub(time.UnixMilli(m.entered)), s.trace)
-		}
-		if m.to == schemas.Invoiced && s.made != 0 {
-			metric.Observe(os.invoiced.WithLabelValues(), now.Sub(time.UnixMilli(s.made)), s.trace)
-		}
+func (os *orders) count(m *move, now time.Time) {
+	os.transitions.WithLabelValues(m.from, m.to, m.reason).Inc()
+	os.value.WithLabelValues(m.to, os.currency(m.currency)).Add(float64(max(0, m.value)) / 100)
+	switch {
+	case m.passing:
+		metric.Observe(os.lasted.WithLabelValues(m.from), 0, m.trace)
+	case m.entered != 0:
+		metric.Observe(os.lasted.WithLabelValues(m.from), now.Sub(time.UnixMilli(m.entered)), m.trace)
+	}
+	if m.to == schemas.Invoiced && m.made != 0 {
+		metric.Observe(os.invoiced.WithLabelValues(), now.Sub(time.UnixMilli(m.made)), m.trace)
 	}
 }
 

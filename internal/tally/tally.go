@@ -78,19 +78,13 @@ type Processor struct {
 	t                         *Tally
 	name                      string
 	transaction, size, decide prometheus.Observer
-	events                    map[string]prometheus.Counter // by type; of who is told of commits
-	spare                     sync.Pool                     // of *seen
+	sheets                    sync.Map // *sheet by partition
 }
 
 // Processor returns the part for the processor of that name.
 func (t *Tally) Processor(name string) *Processor {
 	p := &Processor{t: t, name: name, transaction: t.transactions.WithLabelValues(name), size: t.sizes.WithLabelValues(name),
-		decide: t.decisions.WithLabelValues(name), events: map[string]prometheus.Counter{}}
-	p.spare.New = func() any {
-		s := &seen{p: p}
-		s.committed = s.count
-		return s
-	}
+		decide: t.decisions.WithLabelValues(name)}
 	if name == order.Name {
 		t.orders.begin()
 	}
@@ -118,51 +112,86 @@ func traceOf(rec *kgo.Record) string {
 	return ""
 }
 
-// seen is what is to be counted of one record. It is used again, unless its
-// transaction is aborted.
-type seen struct {
-	p         *Processor
-	types     []string
-	moves     []move
-	made      int64
-	trace     string
-	committed func() // count
+// sheet is what is to be counted of one partition's part of a transaction.
+type sheet struct {
+	p           *Processor
+	transaction any // whose it is
+	types       []typed
+	moves       []move
+	committed   func() // count
 }
 
-// Decided implements graph.Observer.
-func (p *Processor) Decided(d *graph.Decision) func() {
+// typed is how many messages there were of a type.
+type typed struct {
+	name    string
+	n       int
+	counter prometheus.Counter
+}
+
+// sheet returns that of a partition.
+func (p *Processor) sheet(partition int32) *sheet {
+	if s, ok := p.sheets.Load(partition); ok {
+		return s.(*sheet)
+	}
+	s := &sheet{p: p}
+	s.committed = s.count
+	p.sheets.Store(partition, s)
+	return s
+}
+
+// Decided implements graph.Observer. The first one of a transaction has the others
+// counted, too; what is left of one that was aborted is forgotten.
+func (p *Processor) Decided(d *graph.Decision) (committed func()) {
 	if d.RowType == "" && len(d.Outs) == 0 {
 		return nil
 	}
-	s := p.spare.Get().(*seen)
+	s := p.sheet(d.Partition)
+	if s.transaction != d.Transaction {
+		s.forget()
+		s.transaction, committed = d.Transaction, s.committed
+	}
 	if d.RowType != "" {
-		s.types = append(s.types, d.RowType)
+		s.add(d.RowType)
 	}
 	for i := range d.Outs {
-		s.types = append(s.types, d.Outs[i].Type)
+		s.add(d.Outs[i].Type)
 	}
 	if o, ok := d.New.(*schemas.Order); ok && d.From != d.To {
 		old, _ := d.Old.(*schemas.Order)
-		s.moves = appendMoves(s.moves, old, o, d.EnteredAt)
-		s.made, s.trace = d.MadeAt, traceOf(d.Record)
+		s.moves = appendMoves(s.moves, old, o, d, traceOf(d.Record))
 	}
-	return s.committed
+	return committed
 }
 
-func (s *seen) count() {
-	p := s.p
-	for _, typ := range s.types {
-		c := p.events[typ]
-		if c == nil {
-			c = p.t.events.WithLabelValues(p.name, typ)
-			p.events[typ] = c
+func (s *sheet) add(messageType string) {
+	for i := range s.types { // a rule writes few
+		if t := &s.types[i]; t.name == messageType {
+			t.n++
+			return
 		}
-		c.Inc()
+	}
+	s.types = append(s.types, typed{messageType, 1, s.p.t.events.WithLabelValues(s.p.name, messageType)})
+}
+
+func (s *sheet) count() {
+	for i := range s.types {
+		if t := &s.types[i]; t.n > 0 {
+			t.counter.Add(float64(t.n))
+		}
 	}
 	if len(s.moves) > 0 {
-		p.t.count(s, p.t.now())
+		now := s.p.t.now()
+		for i := range s.moves {
+			s.p.t.count(&s.moves[i], now)
+		}
+	}
+	s.forget()
+}
+
+func (s *sheet) forget() {
+	for i := range s.types {
+		s.types[i].n = 0
 	}
 	clear(s.moves)
-	s.types, s.moves, s.trace = s.types[:0], s.moves[:0], ""
-	p.spare.Put(s)
+	s.transaction, s.moves = nil, s.moves[:0]
 }

@@ -65,6 +65,7 @@ type shop struct {
 	rows map[string]schemas.Order
 	made map[string]int64
 	in   map[string]int64
+	tx   int
 }
 
 func (s *shop) send(key string, body any, headers ...kgo.RecordHeader) (commit func()) {
@@ -75,7 +76,8 @@ func (s *shop) send(key string, body any, headers ...kgo.RecordHeader) (commit f
 	if !there {
 		s.made[key] = s.now.UnixMilli()
 	}
-	d := &graph.Decision{Record: rec, New: &next, Outs: outs, From: row.State, To: next.State, MadeAt: s.made[key], EnteredAt: s.in[key]}
+	s.tx++
+	d := &graph.Decision{Transaction: s.tx, Record: rec, New: &next, Outs: outs, From: row.State, To: next.State, MadeAt: s.made[key], EnteredAt: s.in[key]}
 	if there {
 		d.Old = &row
 	}
@@ -217,7 +219,7 @@ func TestLabelsAreFew(t *testing.T) {
 	for i := range 1000 {
 		o := schemas.Order{State: schemas.Rejected, Currency: fmt.Sprintf("%c%c%c", 'A'+i%26, 'A'+i/26%26, 'A'), Reasons: []string{fmt.Sprintf("code_%d: x", i)},
 			Timeline: []schemas.TimelineEntry{{Type: schemas.OrderPlaced}, {Type: schemas.OrderRefused}, {Type: schemas.OrderRejected}}}
-		p.Decided(&graph.Decision{Record: new(kgo.Record), New: &o, To: o.State, RowType: schemas.OrderRejected})()
+		p.Decided(&graph.Decision{Transaction: i, Record: new(kgo.Record), New: &o, To: o.State, RowType: schemas.OrderRejected})()
 	}
 	if n := testutil.CollectAndCount(c.transitions); n != 5 { // with those that begin at 0
 		t.Errorf("%d kinds of transitions", n)
@@ -234,9 +236,37 @@ func TestOtherRows(t *testing.T) {
 	if f := p.Decided(&graph.Decision{New: new(schemas.Grants)}); f != nil {
 		t.Error("nothing was written, and something is to be counted")
 	}
-	p.Decided(&graph.Decision{New: new(schemas.Grants), RowType: schemas.GrantsChanged,
+	p.Decided(&graph.Decision{Transaction: 1, New: new(schemas.Grants), RowType: schemas.GrantsChanged,
 		Outs: []flow.Message{{Topic: topics.Vouchers, Type: schemas.VoucherGrantedEvent}}})()
 	want := map[string]string{"events_total processor=voucher type=" + schemas.GrantsChanged: "1", "events_total processor=voucher type=" + schemas.VoucherGrantedEvent: "1"}
+	if got := told(t, c); !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// Of a transaction the first record has all counted; one that is aborted counts nothing,
+// whoever comes after it.
+func TestTransactionIsCountedOnce(t *testing.T) {
+	c := New(nil)
+	p := c.Processor("voucher")
+	decide := func(transaction string, partition int32) func() {
+		return p.Decided(&graph.Decision{Transaction: transaction, Partition: partition, New: new(schemas.Grants), RowType: schemas.GrantsChanged})
+	}
+	begun := decide("aborted", 0)
+	if begun == nil || decide("aborted", 0) != nil {
+		t.Error("a transaction is to be counted more than once")
+	}
+	one := decide("committed", 0)
+	for range 3 {
+		if decide("committed", 0) != nil {
+			t.Error("a transaction is to be counted more than once")
+		}
+	}
+	other := decide("committed", 1)
+	one()
+	other()
+	decide("next", 1)()
+	want := map[string]string{"events_total processor=voucher type=" + schemas.GrantsChanged: "6"}
 	if got := told(t, c); !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}

@@ -21,6 +21,9 @@ type Observer interface {
 
 // Decision is what a rule has made of a record.
 type Decision struct {
+	Transaction any   // that writes it, see kgoka.Context
+	Partition   int32 // whose records are decided on one after the other
+
 	Record    *kgo.Record    // as it first came
 	Old, New  any            // pointers to the row as the rule has it; Old is nil if there was none
 	RowType   string         // event that the row is written for; "" if it is not
@@ -62,7 +65,7 @@ func (h *handler[S]) age(j *job[S]) {
 
 func (h *handler[S]) tell(j *job[S], there, changed bool) {
 	d := &j.seen
-	*d = Decision{Record: j.rec, New: &j.next, Outs: j.outs, From: j.from, To: j.to, MadeAt: j.was.made, EnteredAt: j.was.since}
+	*d = Decision{Transaction: j.c.Transaction(), Partition: j.c.Record().Partition, Record: j.rec, New: &j.next, Outs: j.outs, From: j.from, To: j.to, MadeAt: j.was.made, EnteredAt: j.was.since}
 	if there {
 		d.Old = &j.row
 	}

@@ -69,6 +69,7 @@ func (s *stage) Note() []byte             { return s.notes[string(s.rec.Key)] }
 func (s *stage) Fail(err error)           { s.t.Fatal(err) }
 
 func (s *stage) OnCommit(f func()) { f() }
+func (s *stage) Transaction() any  { return s.rec }
 
 // ago is in whole minutes if it is long: when what was parked comes back depends on
 // its key.
