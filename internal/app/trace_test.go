@@ -176,6 +176,52 @@ func TestOneTraceOfAnOrder(t *testing.T) {
 	})
 }
 
+// An effect that is parked because its endpoint fails goes on in the order's trace.
+func TestTraceOfAnEffectThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := virtual(t)
+		l, err := cfg.Listen("tcp", "127.0.0.1:8080")
+		must(t, err)
+		var calls atomic.Int64
+		var carried sync.Map
+		hook := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			carried.Store(r.Header.Get("traceparent"), true)
+			if calls.Add(1) == 1 {
+				w.WriteHeader(http.StatusRequestTimeout) // of this try alone
+			}
+		})}
+		go hook.Serve(l)
+		defer hook.Close()
+		cfg.Effects = &effect.Config{Webhooks: []effect.Webhook{{Name: "erp", URL: "http://127.0.0.1:8080", Secrets: [][]byte{make([]byte, 32)}, Timeout: 20 * time.Second, Concurrency: 1}}}
+		cfg.Schedule, cfg.HTTP = retry.Schedule{time.Minute}, "127.0.0.1:80"
+		w := startTraced(t, cfg)
+		w.commands(place("ord_a", "cus_a")) // without lines: it is rejected at once
+		time.Sleep(10 * time.Minute)
+		exported := w.scrape(cfg.Dial, "orderlog_trace_spans_exported_total")[""]
+		all := w.spans()
+		if exported == 0 || exported > float64(len(all)) {
+			t.Errorf("%v of %d spans are counted", exported, len(all))
+		}
+		var outcomes []string
+		for id, s := range all {
+			if s.Name != "send webhook erp" {
+				continue
+			}
+			outcomes = append(outcomes, attr(s, "orderlog.outcome"))
+			if s.SpanContext.TraceID() != trace.OfOrder("ord_a") || all[s.Parent.SpanID()].Name != "effects process" {
+				t.Errorf("%s is in trace %s, below %q", s.Name, s.SpanContext.TraceID(), all[s.Parent.SpanID()].Name)
+			}
+			if _, ok := carried.Load("00-" + s.SpanContext.TraceID().String() + "-" + id.String() + "-01"); !ok {
+				t.Errorf("the endpoint was not told of %s", id)
+			}
+		}
+		slices.Sort(outcomes)
+		if !slices.Equal(outcomes, []string{"sent", "transient"}) {
+			t.Errorf("outcomes %q", outcomes)
+		}
+	})
+}
+
 // What is parked goes on in its trace when it comes back, and so does a dead letter that
 // a person brings back. Who is told of failures is told of each once.
 func TestTraceOfWhatFails(t *testing.T) {
