@@ -5,6 +5,7 @@ package lag
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/lag"
@@ -36,7 +38,7 @@ type world struct {
 
 func (w *world) client(opts ...kgo.Opt) *kgo.Client {
 	w.Helper()
-	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(w.cluster.Brokers()...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(50*time.Millisecond))...)
+	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(w.cluster.Brokers()...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(50*time.Millisecond), kgo.UnknownTopicRetries(-1))...)
 	must(w.T, err)
 	w.Cleanup(cl.Close)
 	return cl
@@ -61,7 +63,13 @@ func (w *world) commit(group, topic string, offset int64) {
 	w.Helper()
 	at := kadm.Offsets{}
 	at.AddOffset(topic, 0, offset, -1)
-	must(w.T, w.adm.CommitAllOffsets(w.Context(), group, at))
+	w.within(20*time.Second, "a broker knows of topic "+topic, func() bool {
+		err := w.adm.CommitAllOffsets(w.Context(), group, at)
+		if !errors.Is(err, kerr.UnknownTopicOrPartition) {
+			must(w.T, err)
+		}
+		return err == nil
+	})
 }
 
 // within repeats what may take a while on a broker.
@@ -76,16 +84,6 @@ func (w *world) within(d time.Duration, what string, done func() bool) {
 			w.Fatalf("%s: not within %v", what, d)
 		}
 	}
-}
-
-func (w *world) round(r *lag.Reader) *lag.Round {
-	w.Helper()
-	round, err := r.Round(w.Context())
-	must(w.T, err)
-	for _, err := range append(round.Faults, round.Unsafe) {
-		must(w.T, err)
-	}
-	return round
 }
 
 func TestOnKafka(t *testing.T) {
@@ -147,7 +145,13 @@ func TestOnKafka(t *testing.T) {
 	r := lag.NewReader(lag.Config{Client: w.client(), Others: func(string) bool { return true }})
 	var round *lag.Round
 	w.within(60*time.Second, "all groups have settled and the topic is compacted", func() bool {
-		round = w.round(r)
+		var err error
+		round, err = r.Round(t.Context())
+		must(t, err)
+		if len(round.Faults) > 0 || round.Unsafe != nil {
+			t.Log(round.Faults, round.Unsafe)
+			return false
+		}
 		stable := 0
 		for _, g := range round.Groups {
 			if g.State == "Stable" {
