@@ -135,7 +135,9 @@ func TestTopWidths(t *testing.T) {
 }
 
 func TestTopFails(t *testing.T) {
-	starting := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "starting: wait", 503) }))
+	starting := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "starting: wait", http.StatusServiceUnavailable)
+	}))
 	defer starting.Close()
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<!DOCTYPE html>")) }))
 	defer page.Close()
