@@ -5,10 +5,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo run test test-kafka race crash faults bench lint verify docs clean
+.PHONY: help build demo run test test-kafka test-observability race crash faults bench lint verify docs dashboards clean
 
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## compile bin/orderlog
 	$(GO) build -o $(BIN) ./cmd/orderlog
@@ -27,6 +27,11 @@ test-kafka: ## the tests that need Apache Kafka, which Maven fetches once
 	then echo "test-kafka: skipped: needs Java 17 and Maven, or ORDERLOG_TEST_BROKERS=host:port,..."; \
 	else ORDERLOG_TEST_KAFKA=1 $(GO) test -count=1 -p 1 -timeout 15m ./kgoka ./test/... && \
 	ORDERLOG_TEST_KAFKA=1 $(GO) test -count=1 ./internal/cli -run 'TestRedrive|TestRetries'; fi
+
+test-observability: ## every query of dashboards and alerts, asked of a real Prometheus: Debian's package; on Apache Kafka, too, where that can be had
+	@if ! { command -v prometheus && command -v promtool; } >/dev/null; \
+	then echo "test-observability: skipped: needs prometheus and promtool (apt-get install prometheus)"; \
+	else ORDERLOG_TEST_OBSERVABILITY=1 ORDERLOG_TEST_KAFKA=$$(command -v java >/dev/null && command -v mvn >/dev/null && echo 1) $(GO) test -count=1 -timeout 10m ./test/observability; fi
 
 race: ## tests under the race detector: without the longest, and without what has one goroutine or kills another binary
 	$(GO) test -race -short $$($(GO) list ./... | grep -vE '/internal/(check|crash|superstore)$$')
@@ -51,8 +56,12 @@ lint: ## gofmt, vet, staticcheck, govulncheck where they can be had
 docs: build ## write docs/cli.md from the commands
 	$(BIN) docs docs
 
-verify: docs ## fail if a generated file is stale
-	git diff --exit-code docs/cli.md
+dashboards: ## write deploy/grafana/dashboards from internal/dashboards
+	$(GO) generate ./internal/dashboards
+
+verify: docs dashboards ## fail if a generated file is stale
+	git diff --exit-code docs/cli.md deploy/grafana/dashboards
+	@test -z "$$(git ls-files --others --exclude-standard deploy/grafana/dashboards)" || { echo "a dashboard is not committed"; exit 1; }
 
 clean: ## remove bin and data
 	rm -rf bin data

@@ -179,6 +179,7 @@ func (c *clients) close() {
 // recovery of a table and the first record.
 
 func (c *clients) assigned(_ context.Context, cl *kgo.Client, m map[string][]int32) {
+	c.p.count.rebalances.Add(1)
 	c.joined, c.mine = cl, m
 	for _, nums := range m {
 		if len(nums) > 0 {

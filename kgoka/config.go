@@ -75,6 +75,9 @@ type Config struct {
 	// default -1, which is the broker's own default.
 	Replication int16
 
+	// Observer is told of transactions; the zero value of nothing.
+	Observer Observer
+
 	Log *slog.Logger // default slog.Default()
 
 	fs vfs.FS // of Dir, for tests; nil is the real one

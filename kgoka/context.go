@@ -40,6 +40,17 @@ type Context interface {
 
 	// EmitRecord writes a record to one of the graph's outputs.
 	EmitRecord(topic, key string, value []byte, headers []kgo.RecordHeader)
+
+	// OnCommit has f called once what the callback does is committed: by the loop,
+	// which waits for it, in the order of a partition's records. It is forgotten if
+	// that is aborted, and if nobody can tell whether it is: what f counts is never
+	// counted twice, and may be missed once after a broker's failure.
+	OnCommit(f func())
+
+	// Transaction stands for the transaction that the callback is part of: it equals
+	// that of others in it, and no other one. Who counts much registers one OnCommit for
+	// each partition's part of it.
+	Transaction() any
 }
 
 // From returns the Context that a callback was called with. It panics if the
@@ -215,6 +226,9 @@ func (c *call) stamp(headers []kgo.RecordHeader) []kgo.RecordHeader {
 	c.direct.Index++
 	return hs
 }
+
+func (c *call) OnCommit(f func()) { c.after = append(c.after, f) }
+func (c *call) Transaction() any  { return c.batch }
 
 func (c *call) Group() goka.Group    { return goka.Group(c.p.group) }
 func (c *call) Topic() goka.Stream   { return goka.Stream(c.rec.Topic) }

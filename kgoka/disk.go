@@ -305,9 +305,9 @@ func (s *diskStore) keys() (*filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	left, err := s.d.db.EstimateDiskUsage(s.prefix, upper(s.prefix))
+	left, err := s.size()
 	if err != nil {
-		return nil, s.d.check(err)
+		return nil, err
 	}
 	const least = 4 // bytes of rows for each of the filter, which takes little more than one for a row
 	if len(kept) > 8 && int64(binary.BigEndian.Uint64(kept)) == s.last {
@@ -324,6 +324,12 @@ func (s *diskStore) keys() (*filter, error) {
 		f.add(it.Key()[len(s.prefix):])
 	}
 	return f, s.d.check(errors.Join(it.Error(), it.Close()))
+}
+
+// size is about how many bytes the rows take.
+func (s *diskStore) size() (uint64, error) {
+	n, err := s.d.db.EstimateDiskUsage(s.prefix, upper(s.prefix))
+	return n, s.d.check(err)
 }
 
 // keepKeys keeps the filter for the next time the store is opened, if nothing is written until then.

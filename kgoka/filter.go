@@ -11,6 +11,7 @@ import (
 // is not there, without the store. One writer, any number of readers.
 type filter struct {
 	layers atomic.Pointer[[]*layer] // each twice as large as the one before
+	keys   atomic.Int64             // that were added
 }
 
 type layer struct {
@@ -78,6 +79,7 @@ func (f *filter) add(key []byte) bool {
 		f.layers.Store(&grown)
 	}
 	last.room--
+	f.keys.Add(1)
 	last.probe(h, set)
 	return true
 }
@@ -119,5 +121,6 @@ func decodeFilter(b []byte) *filter {
 	layers[len(layers)-1].room = int(room)
 	f := &filter{}
 	f.layers.Store(&layers)
+	f.keys.Store(filterFirst*(1<<len(layers)-1) - int64(room))
 	return f
 }

@@ -242,6 +242,19 @@ func (t *table) stats() TableStats {
 	return st
 }
 
+// size is to be called before the table's store is closed.
+func (t *table) size() (TableSize, error) {
+	t.mu.RLock()
+	s := TableSize{Topic: t.topic, Partition: t.part, Role: t.role, Rows: int64(len(t.fresh)), Bytes: int64(t.bytes)}
+	t.mu.RUnlock()
+	if t.store == nil {
+		return s, nil
+	}
+	stored, err := t.store.size()
+	s.Rows, s.Bytes = t.known.Load().keys.Load(), s.Bytes+int64(stored)
+	return s, err
+}
+
 // meter is a rate over the last seconds.
 type meter struct {
 	rate        float64

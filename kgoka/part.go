@@ -60,6 +60,7 @@ type part struct {
 
 	rows  []*kgo.Record  // changelog records held back until the end of the batch
 	rowAt map[string]int // key -> place in rows
+	after []func()       // to be called when the batch is committed
 
 	nIn, nOut, nSkipped, nVisited int64 // of this batch
 }
@@ -207,7 +208,8 @@ func (pt *part) reset() {
 	clear(pt.chunks)
 	clear(pt.rows)
 	clear(pt.rowAt)
-	pt.chunks, pt.rows = pt.chunks[:0], pt.rows[:0]
+	clear(pt.after)
+	pt.chunks, pt.rows, pt.after = pt.chunks[:0], pt.rows[:0], pt.after[:0]
 	pt.nIn, pt.nOut, pt.nSkipped, pt.nVisited = 0, 0, 0, 0
 	pt.call = call{}
 }

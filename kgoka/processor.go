@@ -213,11 +213,11 @@ func (p *Processor) First(from string) (least string, err error) {
 	return least, nil
 }
 
-// Rows calls each with the rows that are here, from key from and before to, as of
-// the last commit of each partition; "" is no limit. Within a partition they come
+// Rows calls each with the rows that are here and what is noted beside them, from key
+// from and before to, as of the last commit of each partition; "" is no limit. Within a partition they come
 // in the order of their keys. It holds nobody up: records are handled meanwhile.
 // It ends with ErrNotHere when the partitions are taken away, or with each's error.
-func (p *Processor) Rows(from, to string, each func(key string, row []byte) error) error {
+func (p *Processor) Rows(from, to string, each func(key string, row, note []byte) error) error {
 	if p.tableTopic == "" {
 		return errNoTable
 	}
@@ -237,7 +237,7 @@ func (p *Processor) Rows(from, to string, each func(key string, row []byte) erro
 				err = ErrNotHere
 			}
 			if v := pt.visible(r.row); err == nil && v != nil {
-				err = each(r.key, v)
+				err = each(r.key, v, r.note)
 			}
 			if err != nil {
 				return err

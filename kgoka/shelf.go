@@ -168,6 +168,22 @@ func (s *shelf) stats() (all []TableStats) {
 	return all
 }
 
+// Sizes returns how much the tables hold that Stats tells of, by topic and
+// partition. One that cannot be looked at is left out.
+func (s *shelf) Sizes() (all []TableSize) {
+	s.mu.Lock() // stores are closed under it
+	defer s.mu.Unlock()
+	for _, t := range s.open {
+		if size, err := t.size(); err == nil && size.Role != "" {
+			all = append(all, size)
+		}
+	}
+	slices.SortFunc(all, func(a, b TableSize) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return all
+}
+
 func (s *shelf) close() error {
 	err := s.retain(func(place) bool { return false })
 	if s.disk == nil {

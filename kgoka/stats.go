@@ -21,6 +21,7 @@ type Stats struct {
 	Visited      int64            // rows that visitors were called with, committed
 	Aborts       map[string]int64 // by cause: the broker's error name, "timeout", "callback" or "other"
 	Rebuilds     int64            // times the clients were made anew: fenced, or an outcome unknown
+	Rebalances   int64            // times that the group gave this instance its partitions, the first time among them
 	Tables       []TableStats     // by topic and partition
 }
 
@@ -48,8 +49,17 @@ type TableStats struct {
 	Left       time.Duration // until Offset reaches End at that rate; 0 if unknown
 }
 
+// TableSize is what a partition of a table holds, as far as that is cheaply known.
+type TableSize struct {
+	Topic     string
+	Partition int32
+	Role      Role
+	Rows      int64 // of a table on disk: keys that it has, or has had since its filter of keys was made
+	Bytes     int64 // keys and rows in memory, and about what the others take on disk
+}
+
 type counters struct {
-	transactions, commits, in, out, skipped, visited, rebuilds atomic.Int64
+	transactions, commits, in, out, skipped, visited, rebuilds, rebalances atomic.Int64
 
 	mu     sync.Mutex
 	aborts map[string]int64
@@ -61,7 +71,7 @@ func (p *Processor) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return Stats{Transactions: c.transactions.Load(), Commits: c.commits.Load(), In: c.in.Load(), Out: c.out.Load(),
-		Skipped: c.skipped.Load(), Visited: c.visited.Load(), Rebuilds: c.rebuilds.Load(), Aborts: maps.Clone(c.aborts),
+		Skipped: c.skipped.Load(), Visited: c.visited.Load(), Rebuilds: c.rebuilds.Load(), Rebalances: c.rebalances.Load(), Aborts: maps.Clone(c.aborts),
 		Tables: p.shelf.stats()}
 }
 

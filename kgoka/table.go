@@ -188,9 +188,14 @@ func (t *table) settle() error {
 }
 
 func (t *table) put(k string, r row) {
-	if t.store == nil && r.val == nil {
-		delete(t.fresh, k)
-		return
+	if t.store == nil {
+		if old, ok := t.fresh[k]; ok {
+			t.bytes -= len(k) + old.size()
+		}
+		if r.val == nil {
+			delete(t.fresh, k)
+			return
+		}
 	}
 	t.fresh[k] = r
 	t.bytes += len(k) + r.size()

@@ -68,8 +68,11 @@ func (c *clients) transact(s *session, from, to offsets, fn func(b *batch)) (com
 	if err := b.prod.begin(ctx, b); err != nil {
 		return false, doubt{fmt.Errorf("beginning a transaction: %w", err)}
 	}
+	began := time.Now()
 	fn(b)
-	if err := c.commit(ctx, s, b, to); err != nil {
+	err = c.commit(ctx, s, b, to)
+	s.tell(began, err)
+	if err != nil {
 		return false, c.abort(s, b, from, err)
 	}
 	return true, c.committed(s, b, to)
@@ -172,6 +175,9 @@ func (c *clients) committed(s *session, b *batch, to offsets) error {
 		n.visited.Add(pt.nVisited)
 		if pt.table != nil {
 			errs = append(errs, pt.table.commit(b.ends[pt.num].Load()))
+		}
+		for _, f := range pt.after {
+			f()
 		}
 		pt.reset()
 	}

@@ -176,7 +176,7 @@ func TestVisitRange(t *testing.T) {
 				want     int
 			}{{"", "", keys - 60}, {"0060", "0062", 2}, {"0199", "", 1}, {"0062", "0062", 0}} {
 				seen := map[int32][]string{}
-				err := p.Rows(c.from, c.to, func(key string, row []byte) error {
+				err := p.Rows(c.from, c.to, func(key string, row, _ []byte) error {
 					if num := Partition(key, nparts); string(row) == "x" && key >= c.from && (c.to == "" || key < c.to) {
 						seen[num] = append(seen[num], key)
 					}
@@ -193,14 +193,14 @@ func TestVisitRange(t *testing.T) {
 				}
 			}
 			boom := errors.New("boom")
-			if err := p.Rows("", "", func(string, []byte) error { return boom }); err != boom {
+			if err := p.Rows("", "", func(string, []byte, []byte) error { return boom }); err != boom {
 				t.Errorf("got %v", err)
 			}
 			moved = p.Moved()
 			s, reading, read := p.sess, make(chan struct{}), make(chan error, 1)
 			go func() { // who is at it when all is over is told so, and the tables are closed after
 				var once sync.Once
-				read <- p.Rows("", "", func(string, []byte) error {
+				read <- p.Rows("", "", func(string, []byte, []byte) error {
 					once.Do(func() { close(reading); <-s.ctx.Done() })
 					return nil
 				})

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,7 +24,9 @@ import (
 	"github.com/orderlog/orderlog/internal/lag"
 	"github.com/orderlog/orderlog/internal/ledger"
 	"github.com/orderlog/orderlog/internal/mend"
+	"github.com/orderlog/orderlog/internal/metric"
 	"github.com/orderlog/orderlog/internal/probe"
+	"github.com/orderlog/orderlog/internal/tally"
 	"github.com/orderlog/orderlog/internal/topicplan"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors"
@@ -38,18 +39,20 @@ import (
 type App struct {
 	cfg Config
 
-	mu     sync.Mutex
-	stops  []func() error // last in, first out
-	serde  *schemas.Serde
-	client []kgo.Opt
-	npart  int32                                                    // partitions that the topics have
-	procs  map[string]*kgoka.Processor                              // that run, or are to
-	make   map[string]func() (*kgoka.Processor, error)              // what a processor is after a pause
-	runs   map[string]func(context.Context, *kgoka.Processor) error // each of them, and what works beside it
-	tell   map[string]probe.Collectors                              // what each of them tells beside the runtime's figures, if anything
-	pauses *pauses
-	broker *devbroker.Broker // nil unless embedded
-	addr   Addresses
+	mu      sync.Mutex
+	stops   []func() error // last in, first out
+	serde   *schemas.Serde
+	client  []kgo.Opt
+	npart   int32                                                    // partitions that the topics have
+	procs   map[string]*kgoka.Processor                              // that run, or are to
+	make    map[string]func() (*kgoka.Processor, error)              // what a processor is after a pause
+	runs    map[string]func(context.Context, *kgoka.Processor) error // each of them, and what works beside it
+	lag     *lag.Exporter                                            // nil where nobody may ask, and before it is known which cluster
+	figures *figures                                                 // nil where nobody may ask
+	tell    map[string]probe.Collectors                              // what each of them tells beside the runtime's figures, if anything
+	pauses  *pauses
+	broker  *devbroker.Broker // nil unless embedded
+	addr    Addresses
 
 	registry string // its URL with user and password
 
@@ -61,7 +64,7 @@ type Addresses struct {
 	Brokers  []string `json:"brokers"`
 	Registry string   `json:"registry"`
 	Embedded bool     `json:"embedded"`
-	HTTP     string   `json:"http,omitempty"` // of the probes
+	HTTP     string   `json:"http,omitempty"` // of the page and the probes
 }
 
 // New checks the configuration; nothing is started.
@@ -69,14 +72,18 @@ func New(cfg Config) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &App{cfg: cfg, procs: map[string]*kgoka.Processor{}, make: map[string]func() (*kgoka.Processor, error){},
-		runs: map[string]func(context.Context, *kgoka.Processor) error{}, pauses: newPauses(), tell: map[string]probe.Collectors{}, failed: make(chan error, 1)}, nil
+	a := &App{cfg: cfg, procs: map[string]*kgoka.Processor{}, make: map[string]func() (*kgoka.Processor, error){},
+		runs: map[string]func(context.Context, *kgoka.Processor) error{}, pauses: newPauses(), tell: map[string]probe.Collectors{}, failed: make(chan error, 1)}
+	if cfg.HTTP != "" {
+		a.figures = &figures{tally.New(cfg.Now), metric.NewClients()}
+	}
+	return a, nil
 }
 
 // Start returns when every processor has its partitions, has recovered its
 // tables and consumes. On an error, what was started is stopped again.
 func (a *App) Start(ctx context.Context) error {
-	return a.steps(ctx, a.probes, a.connect, a.prepare, a.control, a.run, a.waitReady)
+	return a.steps(ctx, a.probes, a.connect, a.prepare, a.lags, a.control, a.run, a.waitReady)
 }
 
 // StartPlatform starts what the processors stand on, and no processor.
@@ -163,24 +170,6 @@ func (a *App) onStop(f func() error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.stops = append(a.stops, f)
-}
-
-// probes answer from the beginning: a process that starts lives, and is not ready.
-func (a *App) probes(context.Context) error {
-	if a.cfg.HTTP == "" {
-		return nil
-	}
-	listen := a.cfg.Listen
-	if listen == nil {
-		listen = net.Listen
-	}
-	s, err := probe.Listen(listen, a.cfg.HTTP, a.parts)
-	if err != nil {
-		return err
-	}
-	a.addr.HTTP = s.Addr().String()
-	a.onStop(s.Close)
-	return nil
 }
 
 func (a *App) parts() map[string]probe.Part {
@@ -280,7 +269,7 @@ func (a *App) topics(ctx context.Context, adm *kadm.Client) error {
 
 func (a *App) run(ctx context.Context) error {
 	env := graph.Env{Namespace: a.cfg.Namespace, Partitions: int(a.npart), Serde: a.serde, Now: a.cfg.Now,
-		Log: a.cfg.Log, BeforeDecide: a.cfg.BeforeDecide}
+		Log: a.cfg.Log, Report: a.cfg.Report, BeforeDecide: a.cfg.BeforeDecide}
 	alone := func(ctx context.Context, p *kgoka.Processor) error { return p.Run(ctx) }
 	rules := a.cfg.Rules
 	if a.cfg.Effects != nil {
@@ -290,7 +279,8 @@ func (a *App) run(ctx context.Context) error {
 		cfg := a.runtime()
 		cfg.Origins, cfg.Coalesce = true, r.Name() != "order" // every transition stays in the order log
 		cfg.SamePartition = []string{topics.Prefixed(a.cfg.Namespace, topics.Retry)}
-		if err := a.add(r.Name(), cfg, r.Graph(a.scheduled(env, r.Name())), alone); err != nil {
+		own := a.traced(a.observed(a.scheduled(env, r.Name()), &cfg, r.Name()), &cfg, r.Name())
+		if err := a.add(r.Name(), cfg, r.Graph(own), a.counting(own, r.Name(), alone)); err != nil {
 			return err
 		}
 	}
@@ -304,41 +294,33 @@ func (a *App) run(ctx context.Context) error {
 	return nil
 }
 
-// calendar counts what failed, too, and how long groups may stay down, where somebody
-// may ask.
+// calendar counts what failed, too, where somebody may ask.
 func (a *App) calendar(env graph.Env) error {
 	c := calendar.New(env)
 	run := c.Run
 	if a.cfg.HTTP != "" {
 		dead := mend.NewFigures(mend.Config{Opts: a.client, Serde: a.serde, Namespace: a.cfg.Namespace}, a.cfg.Log)
-		safe := lag.NewFigures(a.client, lag.Pipeline(a.cfg.Namespace), a.cfg.Log)
-		a.tells(calendar.Name, c, dead, safe)
-		run = func(ctx context.Context, p *kgoka.Processor) error {
-			counting, end := context.WithCancel(ctx)
-			var beside sync.WaitGroup
-			beside.Go(func() { c.Count(counting, p) })
-			beside.Go(func() { dead.Follow(counting) })
-			beside.Go(func() { safe.Follow(counting) })
-			defer beside.Wait()
-			defer end()
-			return c.Run(ctx, p)
-		}
+		a.tells(calendar.Name, c, dead)
+		run = beside(c.Run, c.Count, func(ctx context.Context, _ *kgoka.Processor) { dead.Follow(ctx) })
 	}
-	return a.add(calendar.Name, c.Runtime(a.runtime()), c.Graph(), run)
+	cfg := a.runtime()
+	a.observed(env, &cfg, calendar.Name)
+	return a.add(calendar.Name, c.Runtime(cfg), c.Graph(), run)
 }
 
 func (a *App) effects(env graph.Env) error {
 	if !a.wanted(ledger.Name) {
 		return nil
 	}
-	to, err := effect.New(*a.cfg.Effects, effect.Options{Dir: a.folder(MailFolder), Dial: a.cfg.Dial})
+	to, err := effect.New(*a.cfg.Effects, effect.Options{Dir: a.folder(MailFolder), Dial: a.cfg.Dial, Report: a.cfg.Report})
 	if err != nil {
 		return err
 	}
 	a.onStop(func() error { to.Close(); return nil })
-	l := ledger.New(a.scheduled(env, ledger.Name), to)
+	cfg := a.runtime()
+	l := ledger.New(a.traced(a.observed(a.scheduled(env, ledger.Name), &cfg, ledger.Name), &cfg, ledger.Name), to)
 	a.tells(ledger.Name, l)
-	return a.add(ledger.Name, l.Runtime(a.runtime()), l.Graph(), l.Run)
+	return a.add(ledger.Name, l.Runtime(cfg), l.Graph(), l.Run)
 }
 
 func (a *App) tells(processor string, cs ...prometheus.Collector) {
@@ -411,6 +393,7 @@ func (a *App) spawn() {
 			errs = append(errs, err)
 			mu.Unlock()
 			if early {
+				a.ended(name, err)
 				a.fail(err)
 			}
 		})

@@ -23,6 +23,8 @@ import (
 	"github.com/orderlog/orderlog/internal/effect"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/internal/ledger"
+	"github.com/orderlog/orderlog/internal/report"
+	"github.com/orderlog/orderlog/internal/trace"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors"
 	"github.com/orderlog/orderlog/processors/retry"
@@ -37,7 +39,8 @@ type Config struct {
 	Instance           string   // stable name of this process among those of a group; "0" if empty
 	Dir                string   // data folder; "": everything in memory
 	Standby            bool     // keep warm tables for partitions that other instances have
-	HTTP               string   // where /livez, /readyz and /metrics are served; "": nowhere
+	HTTP               string   // where the status page, /livez, /readyz and /metrics are served; "": nowhere
+	HTTPElse           bool     // if that port is taken, a free one
 	Sync               bool     // embedded broker: fsync every write
 	Port, RegistryPort int      // of the embedded broker; 0: those of last time, else free ones
 
@@ -47,6 +50,10 @@ type Config struct {
 	Processors  []string // names; nil: all
 	Partitions  int32    // of topics that are made; default 4
 	ApplyTopics bool     // make and alter topics as the catalogue says; always so when embedded
+
+	// LagOf says of which groups of the cluster this process tells how far they are
+	// behind, where it has HTTP; nil: of all.
+	LagOf func(group string) bool
 
 	Rules processors.Config
 
@@ -62,6 +69,9 @@ type Config struct {
 	Schedule  retry.Schedule            // of what failed; nil: the default
 	Schedules map[string]retry.Schedule // by processor, of those that have their own
 	Now       func() time.Time          // what is due is due by this clock; nil: time.Now
+
+	Trace  *trace.Tracer   // makes spans; nil: tracing is off
+	Report report.Reporter // told of panics, dead letters and processors that end; nil: nobody
 
 	BeforeDecide func(m flow.Message) // a test's hook, see graph.Env
 	Tune         func(*kgoka.Config)  // another one: what each group runs with

@@ -34,6 +34,9 @@ func (w *world) scrape(dial func(ctx context.Context, network, address string) (
 	}
 	got := map[string]float64{}
 	for line := range strings.Lines(string(text)) {
+		if line[0] == '#' {
+			continue
+		}
 		at := strings.LastIndexByte(line, ' ')
 		if name, ok := strings.CutPrefix(line[:max(0, at)], begin); ok {
 			got[name], err = strconv.ParseFloat(strings.TrimSpace(line[at:]), 64)
@@ -97,9 +100,9 @@ func TestFailuresAreCounted(t *testing.T) {
 		if delays[`_count{kind="retry"}`] != 1 || delays[`_bucket{kind="retry",le="2"}`] != 1 {
 			t.Errorf("delays %v", delays)
 		}
-		safe := w.scrape(cfg.Dial, "orderlog_safe_downtime_seconds")
+		safe := w.scrape(cfg.Dial, "kafka_consumergroup_safe_downtime_seconds")
 		const month = 30 * 24 * 3600. // the embedded broker keeps offsets for ever
-		if read, left := safe[`{group="order",topic="order-replies"}`], safe[`{group="credit",topic="credit-tasks"}`]; read != month || left >= month || left < month-3600 {
+		if read, left := safe[`{consumergroup="order",topic="order-replies"}`], safe[`{consumergroup="credit",topic="credit-tasks"}`]; read != month || left >= month || left < month-3600 {
 			t.Errorf("order has %v seconds, and credit, which is down, %v; want 30 days, and a little less; of %v", read, left, safe)
 		}
 		const refused = `{cause="refused",processor="order"}`

@@ -62,9 +62,10 @@ func (p *pauses) await(ctx context.Context, group string, paused bool) bool {
 // resting is a processor of a paused group: nothing is wrong with it.
 type resting struct{}
 
-func (resting) Ready() bool        { return true }
-func (resting) Alive() error       { return nil }
-func (resting) Stats() kgoka.Stats { return kgoka.Stats{} }
+func (resting) Ready() bool              { return true }
+func (resting) Alive() error             { return nil }
+func (resting) Sizes() []kgoka.TableSize { return nil }
+func (resting) Stats() kgoka.Stats       { return kgoka.Stats{} }
 
 // control reads which groups are paused, before any of them runs, and follows what is
 // said of them until Stop.

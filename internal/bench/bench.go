@@ -79,7 +79,7 @@ func Run(ctx context.Context, cfg Config) (res Result, err error) {
 		return res, err
 	}
 	defer func() { r.app.Stop() }()
-	r.out, err = client.New(client.Config{Opts: r.app.ClientOpts(), Serde: r.app.Serde(), Namespace: cfg.App.Namespace})
+	r.out, err = client.New(client.Config{Opts: r.app.ClientOpts(), Serde: r.app.Serde(), Namespace: cfg.App.Namespace, Trace: r.app.Trace()})
 	if err != nil {
 		return res, err
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/lovoo/goka"
 
+	"github.com/orderlog/orderlog/internal/census"
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/kgoka"
@@ -53,7 +54,9 @@ func New(env graph.Env) *Calendar {
 	if env.Now == nil {
 		env.Now = time.Now
 	}
-	return &Calendar{env: env, targets: targets(), next: none, sooner: make(chan struct{}, 1), figures: newFigures()}
+	c := &Calendar{env: env, targets: targets(), next: none, sooner: make(chan struct{}, 1), figures: newFigures()}
+	c.standing = census.Census[map[kind]sum]{Of: "what stands in the calendar", Now: env.Now, Log: env.Log, Take: c.count}
+	return c
 }
 
 // Inputs are the catalogue topics that it reads.

@@ -2,34 +2,25 @@ package calendar
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/orderlog/orderlog/internal/census"
 	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/internal/metric"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors/retry"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
 
-// The table is counted no more often than every so often, and for one part in so
-// many of the time.
-const (
-	countEvery = 10 * time.Second
-	countShare = 20
-)
-
-// figures are what a Calendar tells of itself. What stands is as last counted: a
-// million rows take seconds to read.
+// figures are what a Calendar tells of itself. What stands is as last counted.
 type figures struct {
 	labels     letter.Labels
-	standing   atomic.Pointer[map[kind]sum]
+	standing   census.Census[map[kind]sum]
 	dispatched *prometheus.CounterVec
 	delay      *prometheus.HistogramVec
 	passed     map[int32]string // by partition, the last key dispatched by the visit at hand
@@ -69,9 +60,9 @@ func newFigures() figures {
 	return figures{
 		dispatched: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orderlog_calendar_dispatched_total",
 			Help: "Entries dispatched since the start because they were due. What a visit has to repeat for another instance counts at both."}, byKind[:3]),
-		delay: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "orderlog_calendar_dispatch_delay_seconds",
+		delay: metric.Histogram(prometheus.HistogramOpts{Name: "orderlog_calendar_dispatch_delay_seconds",
 			Help:    "How long after it was due an entry was dispatched; the time for which it was paused counts.",
-			Buckets: []float64{.005, .02, .1, .5, 2, 10, 60, 600, 3600, 86400}}, []string{"kind"}),
+			Buckets: []float64{.005, .02, .1, .5, 2, 10, 60, 600, 3600, 86400}}, "kind"),
 	}
 }
 
@@ -83,7 +74,7 @@ func (c *Calendar) Describe(chan<- *prometheus.Desc) {}
 func (c *Calendar) Collect(ch chan<- prometheus.Metric) {
 	c.dispatched.Collect(ch)
 	c.delay.Collect(ch)
-	sums := c.standing.Load()
+	sums := c.standing.Last()
 	if sums == nil {
 		return
 	}
@@ -117,69 +108,22 @@ func (c *Calendar) saw(partition int32, key string, p *schemas.Parked) {
 
 // Count counts what stands in p's table, for Collect, until ctx or p ends: beside all
 // else, and only if something has moved, or become due.
-func (c *Calendar) Count(ctx context.Context, p *kgoka.Processor) {
-	for {
-		moved := p.Moved()
-		if p.WaitReady(ctx) != nil {
-			return
-		}
-		c.countOn(ctx, moved, p)
-		c.standing.Store(nil)
-	}
-}
-
-// countOn counts on what is assigned, until that changes.
-func (c *Calendar) countOn(ctx context.Context, moved <-chan struct{}, p *kgoka.Processor) {
-	var at map[int32]int64
-	var next int64
-	for failing := false; ; {
-		began := time.Now()
-		if now := reach(p); !maps.Equal(at, now) || c.env.Now().UnixMilli() >= next {
-			sums, first, err := c.count(ctx, p)
-			switch {
-			case err == nil:
-				c.standing.Store(&sums)
-				at, next = now, first
-			case !errors.Is(err, kgoka.ErrNotHere) && ctx.Err() == nil && !failing:
-				c.env.Log.Warn("what stands in the calendar cannot be counted now, trying again", "error", err)
-			}
-			failing = err != nil
-		}
-		select {
-		case <-time.After(max(countEvery, countShare*time.Since(began))):
-		case <-moved:
-			return
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// reach is how far the tables here stand for their log.
-func reach(p *kgoka.Processor) map[int32]int64 {
-	at := map[int32]int64{}
-	for _, t := range p.Stats().Tables {
-		if t.Role == kgoka.RoleActive {
-			at[t.Partition] = t.Offset
-		}
-	}
-	return at
-}
+func (c *Calendar) Count(ctx context.Context, p *kgoka.Processor) { c.standing.Follow(ctx, p) }
 
 // count also returns when the first entry will be due that is not yet, in Unix ms.
 func (c *Calendar) count(ctx context.Context, p *kgoka.Processor) (sums map[kind]sum, next int64, err error) {
 	stops := map[string]bool{}
-	err = p.Rows(retry.Pauses, "", func(key string, _ []byte) error {
+	err = p.Rows(retry.Pauses, "", func(key string, _, _ []byte) error {
 		stops[key] = true
 		return nil
 	})
 	if err != nil {
 		return nil, 0, err
 	}
-	sums, next = map[kind]sum{}, 1<<63-1
+	sums, next = map[kind]sum{}, census.Never
 	now := c.env.Now().UnixMilli()
 	var e schemas.Parked
-	err = p.Rows("", retry.Pauses, func(key string, row []byte) error {
+	err = p.Rows("", retry.Pauses, func(key string, row, _ []byte) error {
 		if err := c.env.Serde.DecodeInto(ctx, topics.RetryTable, row, &e); err != nil {
 			return fmt.Errorf("row %q of %s: %w", key, topics.RetryTable, err)
 		}

@@ -56,6 +56,7 @@ transactional loop moves as many records of the same sizes, which is the limit.`
 	fs.Uint64Var(&cfg.seed, "seed", 1, "of the workload, `S`")
 	fs.StringVar(&cfg.data, "data", "", "`FOLDER` for local tables; without it they are in memory")
 	fs.IntSliceVar(&cfg.brokerPIDs, "broker-pid", nil, "with --brokers: broker processes on this machine, whose CPU time counts too, `PID,...`")
+	httpFlag(fs, &cfg.http, "", "without it there are none")
 	fs.StringVar(&cfg.profile, "cpuprofile", "", "write a CPU profile of this process, while it works on the orders for the rate, to `FILE`")
 	return cmd
 }
@@ -67,6 +68,7 @@ type benchFlags struct {
 	seed       uint64
 	data       string
 	brokerPIDs []int
+	http       string
 	profile    string
 }
 
@@ -139,7 +141,7 @@ func (s *session) measure(ctx context.Context, c app.Config, f benchFlags, broke
 		}
 		defer profile.Close()
 	}
-	c.ApplyTopics, c.Partitions, c.Dir = true, f.partitions, f.data
+	c.ApplyTopics, c.Partitions, c.Dir, c.HTTP = true, f.partitions, f.data, f.http
 	res.Result, err = bench.Run(ctx, bench.Config{
 		App: c, Setup: workload.Messages(w.Setup()), Orders: next, N: f.orders,
 		Warm: 2 * time.Second, Spread: f.spread, Loads: []float64{0.1, 0.5, 0.9},

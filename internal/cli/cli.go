@@ -96,6 +96,7 @@ func Main(ctx context.Context, args []string, env Env) int {
 	root := newRoot(s)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	s.end()
 	if err == nil {
 		return exitDone
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sr/srfake"
 
+	"github.com/orderlog/orderlog/internal/build"
 	"github.com/orderlog/orderlog/topics"
 )
 
@@ -161,7 +162,7 @@ func TestColour(t *testing.T) {
 func TestJSONIsOneDocument(t *testing.T) {
 	_, out, _ := run(t, Env{}, "version", "-o", "json")
 	dec := json.NewDecoder(strings.NewReader(out))
-	var v version
+	var v build.Info
 	if err := dec.Decode(&v); err != nil {
 		t.Fatal(err)
 	}

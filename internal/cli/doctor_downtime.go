@@ -11,14 +11,14 @@ import (
 )
 
 // examineDowntime warns of groups that may not stay down for as long as they should.
-func examineDowntime(f *findings, lags []lag.Partition, unknown error, floor time.Duration) {
-	if unknown != nil {
-		f.warn("the user needs DESCRIBE_CONFIGS on the topics and the cluster", "how long groups may stay down is not known: %v", unknown)
+func examineDowntime(f *findings, round *lag.Round, floor time.Duration) {
+	if round.Unsafe != nil {
+		f.warn("the user needs DESCRIBE_CONFIGS on the topics and the cluster", "how long groups may stay down is not known: %v", round.Unsafe)
 		return
 	}
 	var short []*lag.Partition
 	var least *lag.Partition
-	for _, l := range shortest(lags) {
+	for _, l := range shortest(round.Partitions) {
 		if least == nil || l.Safe.Left < least.Safe.Left {
 			least = l
 		}
@@ -45,7 +45,7 @@ func shortest(lags []lag.Partition) []*lag.Partition {
 	var least []*lag.Partition
 	for i := range lags {
 		l := &lags[i]
-		if l.Safe == nil || l.Committed >= 0 && l.Committed < l.Start { // it is too late, as examineGroups tells
+		if l.Safe == nil || l.Lost() { // it is too late, as examineGroups tells
 			continue
 		}
 		same := slices.IndexFunc(least, func(o *lag.Partition) bool { return o.Group == l.Group && o.Topic == l.Topic })

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/orderlog/orderlog/internal/client"
+	"github.com/orderlog/orderlog/internal/lag"
 	"github.com/orderlog/orderlog/internal/topicplan"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -89,20 +90,25 @@ func hintFor(c topicplan.Change) string {
 // examineGroups looks for groups that nobody runs and for positions that the log
 // does not have any more, or not yet.
 func (s *session) examineGroups(ctx context.Context, f *findings, floor time.Duration) {
-	lags, unsafe, err := s.lag(ctx, nil, false)
+	round, err := s.lag(ctx, lag.Pipeline(s.set.namespace))
 	if err != nil {
 		f.fail("", "%v", err)
 		return
 	}
+	for _, fault := range round.Faults {
+		f.fail("", "%v", fault)
+	}
 	var idle []string
-	for _, l := range lags {
-		if l.State != "Stable" && !slices.Contains(idle, l.Group) {
-			idle = append(idle, l.Group)
+	for _, g := range round.Groups {
+		if g.State != "Stable" {
+			idle = append(idle, g.Group)
 		}
+	}
+	for _, l := range round.Partitions {
 		where := fmt.Sprintf("group %s on %s/%d", l.Group, l.Topic, l.Partition)
 		switch {
 		case l.Committed < 0:
-		case l.Committed < l.Start:
+		case l.Lost():
 			f.fail("records were deleted before they were handled: was the group down for longer than the topic's retention?",
 				"%s stands at %d, the log starts at %d", where, l.Committed, l.Start)
 		case l.Committed > l.End:
@@ -115,7 +121,7 @@ func (s *session) examineGroups(ctx context.Context, f *findings, floor time.Dur
 	} else {
 		f.ok("every group has members and a stable assignment")
 	}
-	examineDowntime(f, lags, unsafe, floor)
+	examineDowntime(f, round, floor)
 }
 
 func (s *session) examineDeadLetters(ctx context.Context, adm *kadm.Client, f *findings) {

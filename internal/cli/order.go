@@ -39,7 +39,7 @@ func (s *session) client(ctx context.Context, linger time.Duration) (*client.Cli
 	if err != nil {
 		return nil, err
 	}
-	return client.New(client.Config{Opts: s.kafka(), Serde: serde, Namespace: s.set.namespace, Source: commandSource, Linger: linger})
+	return client.New(client.Config{Opts: s.kafka(), Serde: serde, Namespace: s.set.namespace, Source: commandSource, Linger: linger, Trace: s.trace})
 }
 
 // commandSource is the ce_source of what people send from here.

@@ -97,12 +97,17 @@ func TestPipeline(t *testing.T) {
 
 	// Everything is handled, though markers make the offsets differ.
 	out, _ = orderlog(exitDone, "lag", "-o", "json")
-	var lags []lag.Partition
-	if err := json.Unmarshal([]byte(out), &lags); err != nil || len(lags) == 0 {
+	var lags lag.Round
+	if err := json.Unmarshal([]byte(out), &lags); err != nil || len(lags.Topics) == 0 || len(lags.Groups) == 0 {
 		t.Fatalf("lag: %v\n%s", err, out)
 	}
-	for _, l := range lags {
-		if l.Lag != 0 || l.State != "Stable" {
+	for _, g := range lags.Groups {
+		if g.State != "Stable" || g.Members != 1 || g.CatchUp != 0 {
+			t.Errorf("%+v, want a group that has read all", g)
+		}
+	}
+	for _, l := range lags.Topics {
+		if l.Records != 0 || l.Seconds != 0 || l.Estimated {
 			t.Errorf("%+v, want nothing left", l)
 		}
 	}

@@ -51,7 +51,7 @@ vouchers, exactly once.`,
 	}
 	group("Run", newDemo(s), newUp(s), newRun(s), newBroker(s), newBench(s))
 	group("Orders", newOrder(s), newProduce(s))
-	group("Look and check", newVerify(s), newWhy(s), newTail(s), newLag(s), newDoctor(s), newHealth(s), newTopics(s))
+	group("Look and check", newTop(s), newVerify(s), newWhy(s), newTail(s), newLag(s), newDoctor(s), newHealth(s), newTopics(s))
 	group("What failed", newRetries(s), newDLQ(s), newEffects(s), newAudit(s))
 	group("Move and mend", newReplay(s), newSnapshot(s))
 	group("Other", newVersion(s), newCompletion(s), newDocs(s))

@@ -19,6 +19,7 @@ func newRun(s *session) *cobra.Command {
 		effects  string
 		rules    processors.Config
 		retries  schedules
+		lags     lagPatterns
 	}
 	names := app.Names()
 	cmd := &cobra.Command{
@@ -47,6 +48,7 @@ func newRun(s *session) *cobra.Command {
 			}
 			c.Dir, c.Instance, c.HTTP, c.Standby, c.Rules = cfg.data, cfg.instance, cfg.http, cfg.standby, cfg.rules
 			cfg.retries.into(&c)
+			c.LagOf = cfg.lags.match
 			var err error
 			if c.Effects, err = s.effects(cfg.effects, nil); err != nil {
 				return err
@@ -62,10 +64,11 @@ func newRun(s *session) *cobra.Command {
 	fs.StringVar(&cfg.data, "data", "", "`FOLDER` for local tables; without it they are in memory")
 	fs.StringVar(&cfg.instance, "instance", "0", "stable `NAME` of this process among those that run the same processors")
 	fs.BoolVar(&cfg.standby, "standby", false, "keep warm tables for partitions that other instances have: taking over needs no recovery")
-	httpFlag(fs, &cfg.http)
+	httpFlag(fs, &cfg.http, "", "without it there are none")
 	effectsFlag(fs, &cfg.effects, "without it, or with `off`, nobody does")
 	ruleFlags(fs, &cfg.rules)
 	scheduleFlag(fs, &cfg.retries)
-	settable(cmd, "data", "instance", "standby", "http", "effects", "series", "opening-credit", "retry-schedule")
+	lagPatternFlags(fs, "lag-", &cfg.lags)
+	settable(cmd, "data", "instance", "standby", "http", "effects", "series", "opening-credit", "retry-schedule", "lag-allow", "lag-deny")
 	return cmd
 }

@@ -18,6 +18,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/app"
+	"github.com/orderlog/orderlog/internal/report"
+	"github.com/orderlog/orderlog/internal/trace"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -29,7 +31,9 @@ type session struct {
 	set     settings
 	access  access
 	log     *slog.Logger
-	started bool // the command line was understood: what fails now is no wrong use
+	trace   *trace.Tracer  // nil: off
+	sentry  *report.Sentry // nil: off
+	started bool           // the command line was understood: what fails now is no wrong use
 }
 
 // start completes the settings before a command runs.
@@ -48,8 +52,24 @@ func (s *session) start(cmd *cobra.Command) error {
 		return err
 	}
 	s.log = s.newLog()
+	version := readVersion().Version
+	if s.trace, err = trace.FromEnv(s.env.Getenv, version, s.log); err != nil {
+		return &usageError{err}
+	}
+	if s.sentry, err = report.FromEnv(s.env.Getenv, version); err != nil {
+		return &usageError{err}
+	}
 	s.started = true
 	return nil
+}
+
+// end has those outside learn what they have not been told yet, as far as they
+// listen. It takes seconds at most.
+func (s *session) end() {
+	if err := s.trace.Close(); err != nil {
+		s.log.Warn("at the end", "error", err)
+	}
+	s.sentry.Close()
 }
 
 // check looks at the settings that every command shares.

@@ -52,13 +52,17 @@ func (s *session) effects(file string, without *effect.Config) (*effect.Config, 
 	return &c, nil
 }
 
-func httpFlag(fs *pflag.FlagSet, address *string) {
-	fs.StringVar(address, "http", "", "`ADDRESS` for /livez, /readyz and /metrics, HOST:PORT or :PORT; without it there are none")
+func httpFlag(fs *pflag.FlagSet, address *string, otherwise, without string) {
+	fs.StringVar(address, "http", otherwise, "`ADDRESS` for a status page, /livez, /readyz and /metrics, HOST:PORT or :PORT; "+without)
 }
 
 // appConfig is what every command that runs processors starts from.
 func (s *session) appConfig() app.Config {
-	return app.Config{Namespace: s.set.namespace, Listen: s.env.Listen, Dial: s.env.Dial, Log: s.log}
+	c := app.Config{Namespace: s.set.namespace, Listen: s.env.Listen, Dial: s.env.Dial, Log: s.log, Trace: s.trace}
+	if s.sentry != nil {
+		c.Report = s.sentry
+	}
+	return c
 }
 
 func newUp(s *session) *cobra.Command {
@@ -72,6 +76,7 @@ func newUp(s *session) *cobra.Command {
 		effects    string
 		rules      processors.Config
 		retries    schedules
+		lags       lagPatterns
 	}
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -79,7 +84,8 @@ func newUp(s *session) *cobra.Command {
 		Long: `Starts a broker and a schema registry in this process, makes the topics and runs
 every processor until Ctrl-C, which finishes the open transactions first. The
 data folder holds everything: starting again goes on where it stopped. Mails are
-written there, too, as files, unless --effects names a server.`,
+written there, too, as files, unless --effects names a server. A page in the browser
+shows how it is: see --http, and orderlog top.`,
 		Args: nothing(),
 		Example: example("orderlog up --data ./data", "",
 			"# then, in another terminal", "orderlog produce --orders 1000", "orderlog verify"),
@@ -89,7 +95,9 @@ written there, too, as files, unless --effects names a server.`,
 			}
 			c := s.appConfig()
 			c.Dir, c.Port, c.RegistryPort, c.Partitions, c.Sync, c.HTTP, c.Rules = cfg.data, cfg.port, cfg.registry, cfg.partitions, cfg.sync, cfg.http, cfg.rules
+			c.HTTPElse = !cmd.Flags().Changed("http")
 			cfg.retries.into(&c)
+			c.LagOf = cfg.lags.match
 			files := effect.Default()
 			var err error
 			if c.Effects, err = s.effects(cfg.effects, &files); err != nil {
@@ -104,11 +112,12 @@ written there, too, as files, unless --effects names a server.`,
 	fs.IntVar(&cfg.registry, "registry-port", 8081, "registry's `PORT`, 0 for a free one")
 	fs.Int32Var(&cfg.partitions, "partitions", 4, "partitions of the topics that are made, `N`")
 	fs.BoolVar(&cfg.sync, "sync", false, "write every batch through to the disk: slower, survives a power cut")
-	httpFlag(fs, &cfg.http)
+	httpFlag(fs, &cfg.http, statusAddress, "another one if that is taken; empty: there are none")
 	effectsFlag(fs, &cfg.effects, "without it mails become files in the data folder; `off`: nothing does")
 	ruleFlags(fs, &cfg.rules)
 	scheduleFlag(fs, &cfg.retries)
-	settable(cmd, "data", "port", "registry-port", "partitions", "sync", "http", "effects", "series", "opening-credit", "retry-schedule")
+	lagPatternFlags(fs, "lag-", &cfg.lags)
+	settable(cmd, "data", "port", "registry-port", "partitions", "sync", "http", "effects", "series", "opening-credit", "retry-schedule", "lag-allow", "lag-deny")
 	return cmd
 }
 
@@ -222,7 +231,7 @@ func (s *session) welcome(w io.Writer, at app.Addresses, note, mails string) err
 		note += "\n  mails     " + mails
 	}
 	if at.HTTP != "" {
-		note += "\n  probes    http://" + at.HTTP + "/readyz /livez /metrics"
+		note += "\n  status    http://" + at.HTTP + "/  (probes: /readyz /livez /metrics)"
 	}
 	st := s.outStyle()
 	_, err := fmt.Fprintf(w, `%s

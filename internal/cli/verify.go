@@ -13,7 +13,7 @@ import (
 
 func newVerify(s *session) *cobra.Command {
 	var cfg verify.Config
-	var at, checkpoint, key string
+	var at, checkpoint, key, metrics string
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Prove that nothing was lost and nothing done twice, or say what was",
@@ -33,17 +33,23 @@ is known from what it wrote; what moved within half a minute has bounds.
 With --checkpoint it goes on from what an earlier run has folded and left in FILE, and
 leaves what the next run needs. All checks are made, of all orders; only the reading is
 spared. The file is signed: one that was changed is refused, and so is one of another
-log. Commands and dead letters that are past their retention are still known.`,
+log. Commands and dead letters that are past their retention are still known.
+
+With --metrics-file it leaves what it found for node_exporter's textfile collector, so
+that Prometheus can tell somebody: see docs/runbooks/verify-failed.md.`,
 		Args: nothing(),
 		Example: example("orderlog verify", "orderlog verify --wait 2m -o json",
 			"orderlog verify --at 2026-01-31T08:00:00Z", "orderlog verify --at order-table:0=1200,order-table:1=1187",
-			"orderlog verify --checkpoint books.checkpoint"),
+			"orderlog verify --checkpoint books.checkpoint", "orderlog verify --metrics-file /var/lib/node_exporter/orderlog.prom"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cfg.Wait < 0 || cfg.StuckAfter <= 0 {
 				return usagef("--wait and --stuck-after want a time to come")
 			}
 			if at != "" && checkpoint != "" {
 				return usagef("--checkpoint is of now: it does not go with --at")
+			}
+			if at != "" && metrics != "" {
+				return usagef("--metrics-file is of now: it does not go with --at")
 			}
 			if key != "" && checkpoint == "" {
 				return usagef("--checkpoint-key is of a --checkpoint")
@@ -60,7 +66,7 @@ log. Commands and dead letters that are past their retention are still known.`,
 					return err
 				}
 			}
-			return s.verify(cmd.Context(), cfg)
+			return s.verify(cmd.Context(), cfg, metrics)
 		},
 	}
 	fs := cmd.Flags()
@@ -70,11 +76,13 @@ log. Commands and dead letters that are past their retention are still known.`,
 	fs.StringVar(&at, "at", "", "the books as of then: a time, OFFSETS as TOPIC:PARTITION=OFFSET,..., or a file of them or of a report: `MOMENT`")
 	fs.StringVar(&checkpoint, "checkpoint", "", "go on from `FILE`, and leave there what the next run needs")
 	fs.StringVar(&key, "checkpoint-key", "", "sign it with what is in `FILE`, 32 bytes or more (default the checkpoint's name and .key; made where neither is there)")
+	fs.StringVar(&metrics, "metrics-file", "", "leave what was found in `FILE`, as metrics, and replace it whole")
 	settable(cmd, "opening-credit")
 	return cmd
 }
 
-func (s *session) verify(ctx context.Context, cfg verify.Config) error {
+// verify also leaves what it found in a file of metrics, if it is to.
+func (s *session) verify(ctx context.Context, cfg verify.Config, metrics string) error {
 	adm, err := s.admin(ctx)
 	if err != nil {
 		return err
@@ -98,6 +106,11 @@ func (s *session) verify(ctx context.Context, cfg verify.Config) error {
 			return hinted(err, "if you know why, remove it: the next run reads all")
 		}
 		return hinted(err, "`orderlog doctor` checks brokers, topics and registry")
+	}
+	if metrics != "" {
+		if err := report.WriteMetrics(s.env.path(metrics), s.env.Now()); err != nil {
+			return err
+		}
 	}
 	if err := s.show(report, func(w io.Writer) error { return report.Text(w, s.outStyle().on) }); err != nil {
 		return err

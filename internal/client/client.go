@@ -15,6 +15,7 @@ import (
 
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/internal/trace"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -26,6 +27,7 @@ type Config struct {
 	Namespace string
 	Source    string        // ce_source of commands; event.DefaultSource if empty
 	Linger    time.Duration // how long a command may wait for others; for bulk
+	Trace     *trace.Tracer // nil: commands begin no traces
 }
 
 // Client sends commands with an idempotent producer and reads the order log.
@@ -61,7 +63,10 @@ func (c *Client) Command(ctx context.Context, m flow.Message) error {
 	if err != nil {
 		return err
 	}
-	return explain(r.Topic, c.cl.ProduceSync(ctx, r).FirstErr())
+	sent := c.cfg.Trace.Send(ctx, r)
+	err = c.cl.ProduceSync(ctx, r).FirstErr()
+	sent(err)
+	return explain(r.Topic, err)
 }
 
 // Record is what Command sends for m.

@@ -34,7 +34,11 @@ func (b *Batch) Send(ctx context.Context, r *kgo.Record) error {
 	if err := b.keep(ctx.Err()); err != nil {
 		return err
 	}
-	b.c.cl.Produce(ctx, r, func(r *kgo.Record, err error) { b.keep(explain(r.Topic, err)) })
+	sent := b.c.cfg.Trace.Send(ctx, r)
+	b.c.cl.Produce(ctx, r, func(r *kgo.Record, err error) {
+		sent(err)
+		b.keep(explain(r.Topic, err))
+	})
 	return nil
 }
 

@@ -54,7 +54,7 @@ type Summary struct {
 // Run does it. Progress may be a no-op, never nil.
 func Run(ctx context.Context, a *app.App, namespace string, openingLimit int64, in Input, p Progress) (Summary, error) {
 	s := Summary{Source: in.Source, Orders: in.N, InFlight: inFlight}
-	out, err := client.New(client.Config{Opts: a.ClientOpts(), Serde: a.Serde(), Namespace: namespace})
+	out, err := client.New(client.Config{Opts: a.ClientOpts(), Serde: a.Serde(), Namespace: namespace, Trace: a.Trace()})
 	if err != nil {
 		return s, err
 	}

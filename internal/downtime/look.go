@@ -1,6 +1,7 @@
 package downtime
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -8,12 +9,11 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-
-	"github.com/orderlog/orderlog/internal/client"
 )
 
-// Keeps asks what the settings of topics, and of the brokers, say. A broker that
-// does not tell for how long offsets stay counts as keeping them.
+// Keeps asks what the settings of topics, and of the brokers, say; of some topics it may
+// return both that and an error about others. A broker that does not tell for how long
+// offsets stay counts as keeping them.
 func Keeps(ctx context.Context, adm *kadm.Client, topics ...string) (map[string]Keep, error) {
 	keeps := map[string]Keep{}
 	if len(topics) == 0 {
@@ -29,13 +29,14 @@ func Keeps(ctx context.Context, adm *kadm.Client, topics ...string) (map[string]
 	}
 	for _, c := range configs {
 		if c.Err != nil {
-			return nil, fmt.Errorf("settings of topic %q: %w", c.Name, c.Err)
+			err = cmp.Or(err, fmt.Errorf("settings of topic %q: %w", c.Name, c.Err))
+			continue
 		}
 		k := keep(values(c))
 		k.Offsets = offsets
 		keeps[c.Name] = k
 	}
-	return keeps, nil
+	return keeps, err
 }
 
 func values(c kadm.ResourceConfig) map[string]string {
@@ -91,24 +92,42 @@ type Flow struct{ Each, Rate float64 }
 // of them and by what has come within the last hour.
 func Flows(ctx context.Context, adm *kadm.Client, now time.Time, topics ...string) (map[string]map[int32]Flow, error) {
 	flows := map[string]map[int32]Flow{}
-	var wanted kadm.TopicsSet
-	for _, t := range topics {
-		all, err := client.Whole(ctx, adm, t)
-		if err != nil {
-			return nil, err
-		}
-		since, err := client.At(ctx, adm, t, now.Add(-window))
-		if err != nil {
-			return nil, err
-		}
-		flows[t] = map[int32]Flow{}
-		for p, first := range all.From {
-			if n := all.To[p] - first; n > 0 {
-				wanted.Add(t, p)
-				flows[t][p] = Flow{1 / float64(n), float64(max(0, all.To[p]-since[p])) / float64(n) / window.Seconds()} // of one byte
-			}
+	if len(topics) == 0 {
+		return flows, nil // kadm would ask for all there are
+	}
+	var from, since, to kadm.ListedOffsets
+	for _, ask := range []struct {
+		of   *kadm.ListedOffsets
+		list func() (kadm.ListedOffsets, error)
+	}{
+		{&from, func() (kadm.ListedOffsets, error) { return adm.ListStartOffsets(ctx, topics...) }},
+		{&since, func() (kadm.ListedOffsets, error) {
+			return adm.ListOffsetsAfterMilli(ctx, now.Add(-window).UnixMilli(), topics...)
+		}},
+		{&to, func() (kadm.ListedOffsets, error) { return adm.ListEndOffsets(ctx, topics...) }},
+	} {
+		var err error
+		if *ask.of, err = ask.list(); err != nil {
+			return nil, fmt.Errorf("offsets of topics: %w", err)
 		}
 	}
+	var wanted kadm.TopicsSet
+	to.Each(func(end kadm.ListedOffset) {
+		first, ok := from.Lookup(end.Topic, end.Partition)
+		n := end.Offset - first.Offset
+		if !ok || n <= 0 || end.Err != nil || first.Err != nil {
+			return
+		}
+		if flows[end.Topic] == nil {
+			flows[end.Topic] = map[int32]Flow{}
+		}
+		late, ok := since.Lookup(end.Topic, end.Partition)
+		if !ok {
+			late = end
+		}
+		wanted.Add(end.Topic, end.Partition)
+		flows[end.Topic][end.Partition] = Flow{1 / float64(n), float64(max(0, end.Offset-late.Offset)) / float64(n) / window.Seconds()} // of one byte
+	})
 	if len(wanted) == 0 {
 		return flows, nil
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/orderlog/orderlog/internal/report"
 	"github.com/orderlog/orderlog/schemas"
 )
 
@@ -81,6 +82,8 @@ type Options struct {
 	// Dial and TLS are the network and whom to trust; nil is the machine's.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	TLS  *tls.Config
+
+	Report report.Reporter // told of panics, which are one effect's trouble; nil: nobody
 }
 
 // New makes what c describes, and connects to nothing yet.
@@ -106,6 +109,11 @@ func New(c Config, o Options) (*Endpoints, error) {
 		s := newWebhook(w, o)
 		es.gates[webhookLane(w.Name)] = newGate(s, w.Concurrency)
 		es.close = append(es.close, s.close)
+	}
+	if o.Report != nil {
+		for _, g := range es.gates {
+			g.report = o.Report
+		}
 	}
 	return es, nil
 }

@@ -2,9 +2,14 @@ package effect
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/orderlog/orderlog/internal/report"
 	"github.com/orderlog/orderlog/schemas"
 )
 
@@ -20,8 +25,9 @@ const (
 // closes when the endpoint is in trouble: then only one try is let through after
 // each pause, and all others come back at once. The first good end opens it.
 type gate struct {
-	to    Sender
-	slots chan struct{}
+	to     Sender
+	slots  chan struct{}
+	report report.Reporter
 
 	mu       sync.Mutex
 	troubles int           // in a row
@@ -31,7 +37,7 @@ type gate struct {
 }
 
 func newGate(to Sender, concurrency int) *gate {
-	return &gate{to: to, slots: make(chan struct{}, max(1, concurrency))}
+	return &gate{to: to, slots: make(chan struct{}, max(1, concurrency)), report: report.None{}}
 }
 
 func (g *gate) Send(ctx context.Context, e schemas.Effect) Outcome {
@@ -57,6 +63,11 @@ func (g *gate) try(ctx context.Context, e schemas.Effect) (o Outcome, panicked b
 	defer func() {
 		if v := recover(); v != nil {
 			o, panicked = outcome(Transient, 0, "panic: %v", v), true
+			f := report.Failure{Kind: report.Panic, Processor: "effects", Cause: "sending", Type: fmt.Sprintf("%T", v), Stack: string(debug.Stack()), Order: e.OrderID}
+			if sc := trace.SpanContextFromContext(ctx); sc.HasTraceID() {
+				f.TraceID = sc.TraceID().String()
+			}
+			g.report.Report(f)
 		}
 	}()
 	return g.to.Send(ctx, e), false

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/propagation"
+
 	"github.com/orderlog/orderlog/schemas"
 )
 
@@ -64,6 +66,7 @@ func (w *webhook) request(ctx context.Context, e schemas.Effect) (*http.Request,
 	req.Header.Set("Webhook-Id", e.EffectID)
 	req.Header.Set("Webhook-Timestamp", strconv.FormatInt(now, 10))
 	req.Header.Set("Webhook-Signature", signature(w.Secrets, e.EffectID, now, e.Payload))
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(req.Header)) // if there is a trace
 	return req, nil
 }
 

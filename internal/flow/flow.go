@@ -56,6 +56,11 @@ type Processor[S any] struct {
 	// deadline at a time: it is kept while the row waits, whatever for, and where it
 	// comes too late for what it was set, another one is set.
 	Deadline func(row S) (wait time.Duration, m Message, ok bool)
+
+	// State, where set, names the state that a row is in, and tells whether it stays
+	// there for good. Until then the runtime keeps beside the row since when it is in
+	// that state, in real time, and since when it is there at all.
+	State func(row S) (name string, last bool)
 }
 
 // Refusal is the body of a message to dead-letter: the input cannot be acted on

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -22,35 +23,55 @@ const patience = 20 * time.Second
 // of ours, after which brokers end it.
 const undecided = 2 * time.Minute
 
+// atOnce is of how many groups a coordinator is asked in one request.
+const atOnce = 500
+
 // Offsets returns what the group has committed, nothing if it is not there. Where stable
 // ones are asked for (kadm.RequireStable), it waits until whoever had some in a
 // transaction has ended it.
 func Offsets(ctx context.Context, adm *kadm.Client, name string) (kadm.OffsetResponses, error) {
+	at, errs := Many(ctx, adm, name)
+	return at[name], errors.Join(errs...)
+}
+
+// Many returns what groups have committed, nothing of those that are not there, and
+// why it is not known of some. It waits as Offsets does.
+func Many(ctx context.Context, adm *kadm.Client, names ...string) (at map[string]kadm.OffsetResponses, errs []error) {
+	at = make(map[string]kadm.OffsetResponses, len(names))
 	for began := time.Now(); ; {
-		at, err := adm.FetchOffsets(ctx, name)
-		if err == nil {
-			err = at.Error() // of any partition
+		var again []string
+		wait := 20 * time.Millisecond
+		fail := func(name string, err error) {
+			errs = append(errs, fmt.Errorf("offsets of group %q: %w", name, err))
 		}
-		switch {
-		case errors.Is(err, kerr.GroupIDNotFound):
-			return nil, nil
-		case err == nil:
-			return at, nil
-		case errors.Is(err, kerr.UnstableOffsetCommit) && time.Since(began) <= undecided:
-			select {
-			case <-time.After(20 * time.Millisecond):
-				continue
-			case <-ctx.Done():
-				return nil, fmt.Errorf("offsets of group %q: %w", name, err)
+		for some := range slices.Chunk(names, atOnce) {
+			for name, got := range adm.FetchManyOffsets(ctx, some...) {
+				err := got.Err
+				if err == nil {
+					err = got.Fetched.Error() // of any partition
+				}
+				switch {
+				case errors.Is(err, kerr.GroupIDNotFound):
+				case err == nil:
+					at[name] = got.Fetched
+				case errors.Is(err, kerr.UnstableOffsetCommit) && time.Since(began) <= undecided:
+					again = append(again, name)
+				case !errors.As(err, new(*net.OpError)) || time.Since(began) > patience:
+					fail(name, err)
+				default:
+					relocate(ctx, adm, name)
+					again, wait = append(again, name), 250*time.Millisecond
+				}
 			}
-		case !errors.As(err, new(*net.OpError)) || time.Since(began) > patience:
-			return nil, fmt.Errorf("offsets of group %q: %w", name, err)
 		}
-		relocate(ctx, adm, name)
+		if names = again; len(names) == 0 {
+			return at, errs
+		}
 		select {
-		case <-time.After(250 * time.Millisecond):
+		case <-time.After(wait):
 		case <-ctx.Done():
-			return nil, fmt.Errorf("offsets of group %q: %w", name, err)
+			fail(names[0], ctx.Err())
+			return at, errs
 		}
 	}
 }

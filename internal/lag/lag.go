@@ -1,39 +1,34 @@
-// Package lag says how far consumer groups are behind, and how long they may stay
-// so: see internal/downtime. It reads, and changes nothing.
+// Package lag says how far the consumer groups of a cluster are behind: in offsets, in
+// records and in seconds, and how long they may stay so (see internal/downtime). A
+// Round is what one look at the cluster shows; table, JSON and metrics are made of
+// it. It reads, and changes nothing.
 package lag
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"maps"
+	"encoding/json"
+	"math"
 	"slices"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/orderlog/orderlog/internal/calendar"
-	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/downtime"
-	"github.com/orderlog/orderlog/internal/group"
 	"github.com/orderlog/orderlog/internal/ledger"
 	"github.com/orderlog/orderlog/processors"
 	"github.com/orderlog/orderlog/topics"
 )
 
-// Group is a consumer group, and what it reads even where it has committed nothing.
-// Names are those on the cluster.
-type Group struct {
+// Expected is a group that is told of even where it is not there, and what it reads
+// even where it has committed nothing. Names are those on the cluster.
+type Expected struct {
 	Name     string
 	Topics   []string
 	Optional bool // left out if it has never run: who tells nobody is not behind
 }
 
 // Pipeline lists the processors' groups with their inputs.
-func Pipeline(namespace string) (groups []Group) {
+func Pipeline(namespace string) (groups []Expected) {
 	add := func(name string, inputs []string, optional bool) {
-		g := Group{Name: topics.Prefixed(namespace, name), Optional: optional}
+		g := Expected{Name: topics.Prefixed(namespace, name), Optional: optional}
 		for _, t := range inputs {
 			g.Topics = append(g.Topics, topics.Prefixed(namespace, t))
 		}
@@ -47,24 +42,85 @@ func Pipeline(namespace string) (groups []Group) {
 	return groups
 }
 
+// Round is what one look at a cluster has shown.
+type Round struct {
+	At         time.Time   `json:"at"`
+	Groups     []Group     `json:"groups"`     // by name
+	Topics     []Topic     `json:"topics"`     // of each group, by group and name
+	Partitions []Partition `json:"partitions"` // of those, by group, topic and number
+
+	Logs   []Log         `json:"-"` // each partition that somebody reads, once
+	Took   time.Duration `json:"-"`
+	Read   int           `json:"-"` // bytes of records
+	Unsafe error         `json:"-"` // why safe downtimes are not known, or not all
+	Faults []error       `json:"-"` // why some figures are not known
+}
+
+// Group is one consumer group.
+type Group struct {
+	Group   string `json:"group"`
+	State   string `json:"state"` // Stable, Empty ...; Dead: nobody ever ran it
+	Members int    `json:"members"`
+
+	// CatchUp is in how many seconds it will have read all, at the rates of the last
+	// rounds: +Inf if never, NaN as long as there was one round only.
+	CatchUp Number `json:"catch_up_seconds"`
+}
+
+// Topic is how far one group is on one topic: the sum of its partitions, or the worst
+// of them.
+type Topic struct {
+	Group      string `json:"group"`
+	Topic      string `json:"topic"`
+	Partitions int    `json:"partitions"`
+	Lag        int64  `json:"lag"`
+	Records    int64  `json:"records"`
+	Estimated  bool   `json:"estimated,omitempty"`
+	Seconds    Number `json:"lag_seconds"`      // the worst
+	In         Number `json:"in_per_second"`    // offsets that are written
+	Out        Number `json:"out_per_second"`   // offsets that are read
+	CatchUp    Number `json:"catch_up_seconds"` // as Group.CatchUp
+	Safe       *Safe  `json:"safe,omitempty"`   // the least
+}
+
 // Partition is how far one group is on one partition.
 type Partition struct {
 	Group     string `json:"group"`
-	State     string `json:"state"` // Stable, Empty ...; Dead: nobody ever ran it
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 	Committed int64  `json:"committed"` // -1: nothing yet
 	Start     int64  `json:"start"`     // of the log
-	End       int64  `json:"end"`       // last stable offset
-	Lag       int64  `json:"lag"`       // offsets up to End, 0 where only markers are left
+	End       int64  `json:"end"`       // of the log, the high watermark
+	Stable    int64  `json:"stable"`    // up to there transactions are decided: who reads what is committed reads no further
 
-	// Behind is the age of the first record that is not handled, in seconds.
-	Behind float64 `json:"behind_seconds"`
+	// Lag is what Kafka's own tools show: End less Committed. It counts offsets, of
+	// which some are not records. -1: nothing is committed.
+	Lag int64 `json:"lag"`
+
+	// Records is how many are still to come, up to Stable, to one who reads what is
+	// committed: markers, aborted records and gaps do not count.
+	Records int64 `json:"records"`
+
+	// Seconds is the age of the next of them: 0 if there is none, NaN if it has not
+	// been read.
+	Seconds Number `json:"lag_seconds"`
+
+	// Estimated says that not all up to Stable has been read, so that Records follows
+	// from the share of records among the offsets that have been; or that Seconds is
+	// that of an earlier record, and no less than it should be.
+	Estimated bool `json:"estimated,omitempty"`
 
 	// Safe is how the group's downtime ends, if it goes down now or is; nil: it may
 	// stay down for ever, or the settings that say it cannot be read.
 	Safe *Safe `json:"safe,omitempty"`
 }
+
+// at is the offset from which the group goes on. Where it has committed nothing that is
+// taken for the log's start, though a foreign group may be set to begin at the end.
+func (p *Partition) at() int64 { return max(p.Committed, p.Start) }
+
+// Lost tells whether records were deleted that the group has not read.
+func (p *Partition) Lost() bool { return p.Committed >= 0 && p.Committed < p.Start }
 
 // Safe is a downtime in which nothing is lost.
 type Safe struct {
@@ -74,148 +130,52 @@ type Safe struct {
 	Setting string        `json:"setting"`       // that says so
 }
 
-// Reader reads lags of one cluster.
-type Reader struct {
-	Opts []kgo.Opt // brokers, dialer
-	Adm  *kadm.Client
-	Now  func() time.Time
+// Number may be unknown, which is NaN and JSON's null, or without end, which is "+Inf" in
+// JSON as in Prometheus's.
+type Number float64
+
+var (
+	unknown = Number(math.NaN())
+	never   = Number(math.Inf(1))
+)
+
+// Known tells whether it is a number, or without end.
+func (n Number) Known() bool { return !math.IsNaN(float64(n)) }
+
+// Endless tells whether it has no end.
+func (n Number) Endless() bool { return math.IsInf(float64(n), 1) }
+
+// MarshalJSON implements json.Marshaler.
+func (n Number) MarshalJSON() ([]byte, error) {
+	switch {
+	case !n.Known():
+		return []byte("null"), nil
+	case n.Endless():
+		return []byte(`"+Inf"`), nil
+	}
+	return json.Marshal(float64(n))
 }
 
-// Read returns the lags of the groups, by topic and partition in each. Unsafe is why
-// nothing is known about downtimes, nil if it is.
-func (r Reader) Read(ctx context.Context, groups []Group) (lags []Partition, unsafe, err error) {
-	var names []string
-	for _, g := range groups {
-		names = append(names, g.Name)
-	}
-	described, err := r.Adm.DescribeGroups(ctx, names...)
-	if err != nil {
-		return nil, nil, fmt.Errorf("describing groups: %w", err)
-	}
-	log := ends{adm: r.Adm, byTopic: map[string]bounds{}}
-	lags = []Partition{}
-	for _, g := range groups {
-		committed, err := group.Offsets(ctx, r.Adm, g.Name) // none if nobody ever ran it
-		if err != nil {
-			return nil, nil, err
-		}
-		if len(committed) == 0 && g.Optional {
-			continue
-		}
-		names := slices.Concat(g.Topics, slices.Collect(maps.Keys(committed)))
-		slices.Sort(names)
-		for _, topic := range slices.Compact(names) {
-			b, err := log.of(ctx, topic)
-			if errors.Is(err, client.ErrNoTopic) {
-				continue // doctor's business
-			}
-			if err != nil {
-				return nil, nil, err
-			}
-			for _, p := range slices.Sorted(maps.Keys(b.end)) {
-				l := Partition{Group: g.Name, State: described[g.Name].State, Topic: topic, Partition: p, Committed: -1, Start: b.start[p], End: b.end[p]}
-				if o, ok := committed.Lookup(topic, p); ok && o.Err == nil {
-					l.Committed = o.At
-				}
-				l.Lag = max(0, l.End-max(l.Committed, l.Start))
-				lags = append(lags, l)
-			}
-		}
-	}
-	if err := r.lookAhead(ctx, lags); err != nil {
-		return nil, nil, err
-	}
-	return lags, r.safe(ctx, lags), nil
-}
-
-// bounds are a topic's first and last stable offsets.
-type bounds struct{ start, end map[int32]int64 }
-
-// ends remembers bounds, so that groups of one topic are compared with the same.
-type ends struct {
-	adm     *kadm.Client
-	byTopic map[string]bounds
-}
-
-func (e ends) of(ctx context.Context, topic string) (b bounds, err error) {
-	if b, ok := e.byTopic[topic]; ok {
-		return b, nil
-	}
-	if b.start, err = client.Starts(ctx, e.adm, topic); err != nil {
-		return b, err
-	}
-	if b.end, err = client.Ends(ctx, e.adm, topic); err != nil {
-		return b, err
-	}
-	e.byTopic[topic] = b
-	return b, nil
-}
-
-// lookAhead reads the first record that each group has not handled, which tells
-// how old it is, and whether there is one at all behind the markers.
-func (r Reader) lookAhead(ctx context.Context, lags []Partition) error {
-	type reader struct{ group, topic string }
-	behind := map[reader][]*Partition{}
-	for i := range lags {
-		if l := &lags[i]; l.Lag > 0 {
-			key := reader{l.Group, l.Topic}
-			behind[key] = append(behind[key], l)
-		}
-	}
-	now := r.Now()
-	for key, ls := range behind {
-		span := client.Span{Topic: key.topic, From: map[int32]int64{}, To: map[int32]int64{}}
-		open := map[int32]*Partition{}
-		for _, l := range ls {
-			span.From[l.Partition], span.To[l.Partition] = l.End-l.Lag, l.End
-			open[l.Partition] = l
-		}
-		err := span.Read(ctx, r.Opts, func(rec *kgo.Record) (bool, error) {
-			if l := open[rec.Partition]; l != nil {
-				l.Behind = max(0, now.Sub(rec.Timestamp).Round(time.Millisecond).Seconds())
-				delete(open, rec.Partition)
-			}
-			return len(open) > 0, nil
-		})
-		if err != nil {
-			return err
-		}
-		for _, l := range open {
-			l.Lag = 0
-		}
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *Number) UnmarshalJSON(text []byte) error {
+	switch string(text) {
+	case "null":
+		*n = unknown
+	case `"+Inf"`:
+		*n = never
+	default:
+		return json.Unmarshal(text, (*float64)(n))
 	}
 	return nil
 }
 
-// safe fills in how downtimes end.
-func (r Reader) safe(ctx context.Context, lags []Partition) error {
-	read := map[string]bool{}
-	for _, l := range lags {
-		read[l.Topic] = true
+// worse is the larger one; what is unknown is no worse than what is known.
+func worse(a, b Number) Number {
+	switch {
+	case !a.Known():
+		return b
+	case !b.Known():
+		return a
 	}
-	keeps, err := downtime.Keeps(ctx, r.Adm, slices.Sorted(maps.Keys(read))...)
-	if err != nil {
-		return err
-	}
-	var sized []string
-	for t, k := range keeps {
-		if k.Delete && k.Bytes >= 0 {
-			sized = append(sized, t)
-		}
-	}
-	flows, err := downtime.Flows(ctx, r.Adm, r.Now(), sized...)
-	if err != nil {
-		return err
-	}
-	for i := range lags {
-		l := &lags[i]
-		flow := flows[l.Topic][l.Partition]
-		limits := keeps[l.Topic].Limits(downtime.Place{Behind: time.Duration(l.Behind * float64(time.Second)), Lost: l.Committed >= 0 && l.Committed < l.Start,
-			Down: l.State == "Empty" || l.State == "Dead", New: l.Committed < 0,
-			Unread: float64(l.Lag) * flow.Each, Rate: flow.Rate})
-		if len(limits) > 0 {
-			l.Safe = &Safe{limits[0].Left.Seconds(), limits[0].Whole.Seconds(), limits[0].Loses, limits[0].Setting}
-		}
-	}
-	return nil
+	return max(a, b)
 }

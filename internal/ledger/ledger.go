@@ -9,6 +9,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -21,6 +22,8 @@ import (
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/internal/report"
+	"github.com/orderlog/orderlog/internal/trace"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors/graph"
 	"github.com/orderlog/orderlog/processors/retry"
@@ -78,50 +81,65 @@ func (l *Ledger) Runtime(cfg kgoka.Config) kgoka.Config {
 // Graph is that of the group.
 func (l *Ledger) Graph() *goka.GroupGraph {
 	return goka.DefineGroup(goka.Group(l.name(Name)), goka.Persist(kgoka.Bytes{}),
-		goka.Input(goka.Stream(l.name(topics.Effects)), kgoka.Bytes{}, func(c goka.Context, _ any) { l.enter(kgoka.From(c), letter.Letter{}) }),
-		goka.Loop(kgoka.Bytes{}, func(c goka.Context, _ any) { l.comeBack(kgoka.From(c)) }),
+		goka.Input(goka.Stream(l.name(topics.Effects)), kgoka.Bytes{}, func(c goka.Context, _ any) { l.handle(kgoka.From(c), l.enter) }),
+		goka.Loop(kgoka.Bytes{}, func(c goka.Context, _ any) { l.handle(kgoka.From(c), l.comeBack) }),
 		goka.Visitor(look, func(c goka.Context, _ any) { l.saw(l.row(kgoka.From(c))) }),
 		goka.Visitor(write, func(c goka.Context, steps any) { l.step(kgoka.From(c), steps.(map[string][]*step)) }),
 		goka.Output(goka.Stream(l.name(topics.Retry)), kgoka.Bytes{}),
 		goka.Output(goka.Stream(l.name(topics.DeadLetter)), kgoka.Bytes{}))
 }
 
-// enter writes the row of an effect that is new.
-func (l *Ledger) enter(c kgoka.Context, back letter.Letter) {
+// handle does with a record what do says, and writes the change.
+func (l *Ledger) handle(c kgoka.Context, do func(kgoka.Context, *trace.Span) change) {
+	span, next := l.env.Trace.Handle(c.Record(), false)
+	l.put(c, do(c, span), next)
+	span.End()
+}
+
+// enter makes the row of an effect that is new.
+func (l *Ledger) enter(c kgoka.Context, span *trace.Span) change {
 	if c.Row() != nil {
-		return // it was asked for before: whatever became of it, once is enough
+		span.Pass("asked for before") // whatever became of it, once is enough
+		return change{}
 	}
-	e, ok := l.effect(c)
-	if !ok {
-		return
+	return l.entered(c, span, c.Offset(), c.Timestamp().UnixMilli())
+}
+
+func (l *Ledger) entered(c kgoka.Context, span *trace.Span, offset, asked int64) change {
+	if e, ok := l.effect(c, span); ok {
+		return entered(e, offset, asked, l.now())
 	}
-	offset, asked := c.Offset(), c.Timestamp().UnixMilli()
-	if back.Topic != "" {
-		offset, asked = back.Offset, back.Timestamp
-	}
-	l.put(c, entered(e, offset, asked, l.now()))
+	return change{}
 }
 
 // comeBack is called with what the calendar or a person brings back.
-func (l *Ledger) comeBack(c kgoka.Context) {
+func (l *Ledger) comeBack(c kgoka.Context, span *trace.Span) change {
 	back := letter.Parse(c.Record())
-	if c.Row() == nil {
-		l.enter(c, back)
-		return
+	switch {
+	case c.Row() == nil && back.Topic == "":
+		return l.enter(c, span)
+	case c.Row() == nil:
+		return l.entered(c, span, back.Offset, back.Timestamp)
 	}
-	if e, ok := l.effect(c); ok {
-		l.put(c, returned(l.row(c), back, event.Header(c.Record(), event.Type), e, l.now()))
+	e, ok := l.effect(c, span)
+	if !ok {
+		return change{}
 	}
+	return returned(l.row(c), back, event.Header(c.Record(), event.Type), e, l.now())
 }
 
 // effect decodes the input; what is none goes to dead-letter.
-func (l *Ledger) effect(c kgoka.Context) (e schemas.Effect, ok bool) {
+func (l *Ledger) effect(c kgoka.Context, span *trace.Span) (e schemas.Effect, ok bool) {
+	refuse := func(cause, detail string) {
+		span.Bury(cause)
+		l.env.Refuse(c, Name, cause, detail)
+	}
 	err := l.decode(c, topics.Effects, c.Record().Value, &e)
 	switch {
 	case err != nil:
-		l.env.Refuse(c, Name, "undecodable", err.Error())
+		refuse("undecodable", err.Error())
 	case e.EffectID != c.Key():
-		l.env.Refuse(c, Name, "key mismatch", fmt.Sprintf("record key %q, but its body belongs to %q", c.Key(), e.EffectID))
+		refuse("key mismatch", fmt.Sprintf("record key %q, but its body belongs to %q", c.Key(), e.EffectID))
 	default:
 		return e, true
 	}
@@ -142,34 +160,47 @@ func (l *Ledger) decode(c kgoka.Context, topic string, value []byte, into any) e
 
 // put writes a change and lets the worker know. The transaction may fail yet: then
 // the worker finds nothing to do.
-func (l *Ledger) put(c kgoka.Context, ch change) {
-	l.write(c, ch)
+func (l *Ledger) put(c kgoka.Context, ch change, in trace.Parent) {
+	l.write(c, ch, in)
 	if ch.fate != stays {
 		l.saw(ch.row)
 	}
 }
 
-// write writes what a change brings.
-func (l *Ledger) write(c kgoka.Context, ch change) {
+// write writes what a change brings. What happens next goes on in that trace: it
+// stands in a note beside the row, as long as there is something to do.
+func (l *Ledger) write(c kgoka.Context, ch change, in trace.Parent) {
 	row := ch.row
 	if ch.fate == stays {
 		return
 	}
+	var note []byte
+	if row.State == schemas.Pending || row.State == schemas.Sending {
+		note = in.Encode()
+	}
+	if !bytes.Equal(note, c.Note()) {
+		c.SetNote(note)
+	}
 	c.SetRow(l.encode(c, topics.EffectsTable, &row), l.headers(row, "effect."+row.State))
 	switch ch.fate {
 	case parks:
-		lt := l.letter(c, ch)
+		lt := l.letter(c, ch, in)
 		lt.Seq, lt.Due = row.Tries, row.Due
 		key := retry.Key(row.Due, fmt.Sprintf("%08d.%s.%s", row.Tries, Name, row.EffectID))
 		c.EmitRecord(l.name(topics.Retry), key, l.encode(c, topics.Retry, lt.Parked(topics.EffectsLoop)), l.headers(row, schemas.RecordParked))
 	case buries:
-		lt := l.letter(c, ch)
+		lt := l.letter(c, ch, in)
 		c.EmitRecord(l.name(topics.DeadLetter), row.EffectID, lt.Value, lt.Headers())
+		if to := l.env.Report; to != nil {
+			f := report.Failure{Kind: report.DeadLetter, Processor: Name, Cause: ch.cause, Topic: lt.Topic, Partition: lt.Partition, Offset: lt.Offset,
+				Order: row.OrderID, TraceID: in.TraceID()}
+			c.OnCommit(func() { to.Report(f) })
+		}
 	}
 }
 
 // letter is about an effect as it was asked for, and what became of it.
-func (l *Ledger) letter(c kgoka.Context, ch change) letter.Letter {
+func (l *Ledger) letter(c kgoka.Context, ch change, in trace.Parent) letter.Letter {
 	row, e := ch.row, ch.row.Effect()
 	kind := schemas.NotificationsEmailSend
 	if e.Kind == schemas.KindWebhook {
@@ -180,7 +211,7 @@ func (l *Ledger) letter(c kgoka.Context, ch change) letter.Letter {
 		why = fmt.Sprintf("%d %s", row.Code, row.Text)
 	}
 	return letter.Letter{Topic: l.name(topics.Effects), Partition: c.Partition(), Offset: row.Offset, Timestamp: row.AskedAt,
-		Key: []byte(e.EffectID), Value: l.encode(c, topics.Effects, &e), Own: l.headers(row, kind),
+		Key: []byte(e.EffectID), Value: l.encode(c, topics.Effects, &e), Own: in.Append(l.headers(row, kind)),
 		Group: Name, Class: ch.class, Cause: ch.cause, Error: why, Attempts: row.Attempts}
 }
 

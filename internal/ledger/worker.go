@@ -10,6 +10,7 @@ import (
 	"github.com/lovoo/goka"
 
 	"github.com/orderlog/orderlog/internal/effect"
+	"github.com/orderlog/orderlog/internal/trace"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/schemas"
 )
@@ -213,7 +214,7 @@ func (w *worker) take(s *shift, ln *lane) (key string, wait time.Duration, ok bo
 
 // tell sends one effect, if it is still to be sent.
 func (w *worker) tell(s *shift, ln *lane, key string) {
-	row, t, err := w.start(ln, key)
+	st, t, err := w.start(ln, key)
 	if err != nil && !lost(err) {
 		w.stop(err)
 	}
@@ -222,17 +223,26 @@ func (w *worker) tell(s *shift, ln *lane, key string) {
 	}
 	o := effect.Outcome{Class: effect.Away} // not tried
 	if err == nil && s.ctx.Err() == nil {   // else it may be another's by now
-		o = w.to.Send(w.sending, row.Effect())
+		o = w.send(ln, st)
 		w.learn(s, ln, o)
 	}
 	w.finish(ln, key, t, o)
 }
 
+// send is a try, in the trace of who asked for it.
+func (w *worker) send(ln *lane, st *step) effect.Outcome {
+	e := st.was.row.Effect()
+	ctx, ended := w.env.Trace.Try(w.sending, st.trace, trace.Effect{ID: e.EffectID, Order: e.OrderID, Event: e.Event, Endpoint: ln.name})
+	o := w.to.Send(ctx, e)
+	ended(string(o.Class), o.Code, o.Class != effect.Sent)
+	return o
+}
+
 // start writes down that a try begins, and returns which; none if there is nothing
 // to send. After an error that may have been committed or not.
-func (w *worker) start(ln *lane, key string) (row schemas.LedgerEntry, t try, err error) {
+func (w *worker) start(ln *lane, key string) (st *step, t try, err error) {
 	unsure := false
-	st := &step{key: key, do: func(row schemas.LedgerEntry) change {
+	st = &step{key: key, do: func(row schemas.LedgerEntry) change {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		ch := begun(row, w.flying[key], w.now())
@@ -246,7 +256,7 @@ func (w *worker) start(ln *lane, key string) (row schemas.LedgerEntry, t try, er
 	if err == nil && unsure {
 		w.count(ln.name, func(c *counts) { c.unsure++ })
 	}
-	return st.was.row, t, err
+	return st, t, err
 }
 
 // finish writes down what came of a try, as soon as it can. If the row is another

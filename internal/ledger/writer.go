@@ -1,9 +1,11 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"sync"
 
+	"github.com/orderlog/orderlog/internal/trace"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/schemas"
 )
@@ -12,7 +14,9 @@ import (
 type step struct {
 	key string
 	do  func(row schemas.LedgerEntry) change // within the transaction, and again if that is repeated
-	was change                               // what became of it
+
+	was   change       // what became of it
+	trace trace.Parent // that the row goes on in
 }
 
 // writer makes steps, in transactions of all those that have come while the one
@@ -70,7 +74,7 @@ func (w *writer) close(b *bundle) {
 // step is called within the transaction, with the row that some steps are for.
 func (l *Ledger) step(c kgoka.Context, steps map[string][]*step) {
 	for _, s := range steps[c.Key()] {
-		s.was = s.do(l.row(c))
-		l.write(c, s.was)
+		s.was, s.trace = s.do(l.row(c)), trace.Decode(bytes.Clone(c.Note())) // the worker keeps it
+		l.write(c, s.was, s.trace)
 	}
 }

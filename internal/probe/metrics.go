@@ -13,9 +13,14 @@ var (
 	produced = counter("records_produced_total", "Records produced and committed, changelogs included.")
 	skipped  = counter("records_skipped_total", "Records that their row had seen already.")
 	txns     = counter("transactions_total", "Transactions committed.")
+	commits  = counter("commits_total", "Batches committed that wrote nothing: their offsets alone, without a transaction.")
 	aborts   = counter("transactions_aborted_total", "Transactions aborted and repeated.", "cause")
 	rebuilds = counter("clients_rebuilt_total", "Times the clients were made anew: fenced, or an outcome unknown.")
 
+	rebalances = counter("rebalances_total", "Times that the group gave this instance its partitions, the first time among them.")
+
+	tableRows       = table("table_rows", "Rows of a local table; of one on disk: keys that it has, or has had since its filter of keys was made.")
+	tableBytes      = table("table_bytes", "Bytes of keys and rows that a local table has in memory, and about what the others take on disk.")
 	tableOffset     = table("table_offset", "Offset of the last changelog record that a local table stands for.")
 	tableEnd        = table("table_end_offset", "End of the changelog, as last seen.")
 	tableRecovering = table("table_recovering", "1 while a table must read more of its changelog before it can be used.")
@@ -62,7 +67,7 @@ func (cs Collectors) Collect(ch chan<- prometheus.Metric) {
 type collector struct{ parts func() map[string]Part }
 
 func (collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{consumed, produced, skipped, txns, aborts, rebuilds, tableOffset, tableEnd, tableRecovering, tableRead, tableLeft} {
+	for _, d := range []*prometheus.Desc{consumed, produced, skipped, txns, commits, aborts, rebuilds, rebalances, tableRows, tableBytes, tableOffset, tableEnd, tableRecovering, tableRead, tableLeft} {
 		ch <- d
 	}
 }
@@ -77,19 +82,32 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		count(produced, s.Out)
 		count(skipped, s.Skipped)
 		count(txns, s.Transactions)
+		count(commits, s.Commits)
 		count(rebuilds, s.Rebuilds)
+		count(rebalances, s.Rebalances)
 		for cause, n := range s.Aborts {
 			count(aborts, n, cause)
 		}
 		for _, t := range s.Tables {
 			collectTable(ch, name, t)
 		}
+		for _, t := range p.Sizes() {
+			put := func(d *prometheus.Desc, n int64) {
+				ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), tableLabels(name, t.Topic, t.Partition, t.Role)...)
+			}
+			put(tableRows, t.Rows)
+			put(tableBytes, t.Bytes)
+		}
 	}
+}
+
+func tableLabels(processor, topic string, partition int32, role kgoka.Role) []string {
+	return []string{processor, topic, strconv.Itoa(int(partition)), string(role)}
 }
 
 func collectTable(ch chan<- prometheus.Metric, name string, t kgoka.TableStats) {
 	gauge := func(d *prometheus.Desc, v float64) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, name, t.Topic, strconv.Itoa(int(t.Partition)), string(t.Role))
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, tableLabels(name, t.Topic, t.Partition, t.Role)...)
 	}
 	gauge(tableOffset, float64(t.Offset))
 	gauge(tableEnd, float64(t.End))

@@ -26,6 +26,7 @@ type Part interface {
 	Ready() bool
 	Alive() error
 	Stats() kgoka.Stats
+	Sizes() []kgoka.TableSize
 }
 
 // Server listens until it is closed.
@@ -35,13 +36,13 @@ type Server struct {
 	done chan error
 }
 
-// Listen serves parts by name at address. Parts may be called at any time.
-func Listen(listen func(network, address string) (net.Listener, error), address string, parts func() map[string]Part) (*Server, error) {
+// Serve serves h at address.
+func Serve(listen func(network, address string) (net.Listener, error), address string, h http.Handler) (*Server, error) {
 	l, err := listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listening for probes: %w", err)
 	}
-	s := &Server{http: &http.Server{Handler: Handler(parts), ReadHeaderTimeout: 5 * time.Second}, addr: l.Addr(), done: make(chan error, 1)}
+	s := &Server{http: &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}, addr: l.Addr(), done: make(chan error, 1)}
 	go func() { s.done <- s.http.Serve(l) }()
 	return s, nil
 }
@@ -60,13 +61,22 @@ func (s *Server) Close() error {
 	return err
 }
 
-// Handler answers 200 if all parts are well, else 503 with a line for each that
-// is not. A process without parts yet lives and is not ready.
-func Handler(parts func() map[string]Part) http.Handler {
+// Registry has the figures of parts, by name, of the process, and what others tell. Parts
+// may be called at any time.
+func Registry(parts func() map[string]Part, others ...prometheus.Collector) *prometheus.Registry {
 	reg := prometheus.NewRegistry()
+	reg.MustRegister(others...)
 	reg.MustRegister(collector{parts}, own{parts}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return reg
+}
+
+// Handler serves /metrics of reg, and /livez and /readyz: 200 if all parts are well, else
+// 503 with a line for each that is not. A process without parts yet lives and is not
+// ready. What else there is, is page's.
+func Handler(reg *prometheus.Registry, parts func() map[string]Part, page http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	mux.Handle("/", page)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, problems(parts(), func(p Part) string {
 			if err := p.Alive(); err != nil {

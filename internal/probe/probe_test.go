@@ -24,6 +24,10 @@ func (p part) Ready() bool        { return p.ready }
 func (p part) Alive() error       { return p.hangs }
 func (p part) Stats() kgoka.Stats { return p.stats }
 
+func (p part) Sizes() []kgoka.TableSize {
+	return []kgoka.TableSize{{Topic: "order-table", Partition: 2, Role: kgoka.RoleStandby, Rows: 11, Bytes: 1200}}
+}
+
 func get(t *testing.T, s *Server, path string) (int, string) {
 	t.Helper()
 	resp, err := http.Get("http://" + s.Addr().String() + path)
@@ -40,7 +44,8 @@ func get(t *testing.T, s *Server, path string) (int, string) {
 
 func serve(t *testing.T, parts map[string]Part) *Server {
 	t.Helper()
-	s, err := Listen(net.Listen, "127.0.0.1:0", func() map[string]Part { return parts })
+	all := func() map[string]Part { return parts }
+	s, err := Serve(net.Listen, "127.0.0.1:0", Handler(Registry(all), all, http.NotFoundHandler()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,13 +84,17 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	s := serve(t, map[string]Part{"order": part{stats: kgoka.Stats{In: 7, Aborts: map[string]int64{"timeout": 2},
+	s := serve(t, map[string]Part{"order": part{stats: kgoka.Stats{In: 7, Commits: 3, Rebalances: 5, Aborts: map[string]int64{"timeout": 2},
 		Tables: []kgoka.TableStats{{Topic: "order-table", Partition: 2, Role: kgoka.RoleStandby, Offset: 9, End: 10}}}}})
 	code, text := get(t, s, "/metrics")
 	for _, line := range []string{
 		`orderlog_records_consumed_total{processor="order"} 7`,
 		`orderlog_transactions_aborted_total{cause="timeout",processor="order"} 2`,
 		`orderlog_table_offset{partition="2",processor="order",role="standby",table="order-table"} 9`,
+		`orderlog_commits_total{processor="order"} 3`,
+		`orderlog_rebalances_total{processor="order"} 5`,
+		`orderlog_table_rows{partition="2",processor="order",role="standby",table="order-table"} 11`,
+		`orderlog_table_bytes{partition="2",processor="order",role="standby",table="order-table"} 1200`,
 		"go_goroutines ",
 	} {
 		if !strings.Contains(text, line) {

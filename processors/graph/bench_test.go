@@ -6,13 +6,16 @@ import (
 	"log/slog"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/internal/trace"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors/credit"
 	"github.com/orderlog/orderlog/processors/inventory"
@@ -90,9 +93,34 @@ func (s *shop) send(r *kgo.Record) {
 
 // BenchmarkOrder is what a graph does for one order of three lines, placed to
 // invoiced, in all five groups: everything but the runtime and the log.
-func BenchmarkOrder(b *testing.B) {
+func BenchmarkOrder(b *testing.B) { benchmarkOrder(b, nil, "") }
+
+// BenchmarkOrderTraced is BenchmarkOrder of an order that carries a trace.
+func BenchmarkOrderTraced(b *testing.B) {
+	const sampled, not = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+	t, err := trace.New(tracetest.NewNoopExporter(), 1000, "test")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer t.Close()
+	on := t.Processor("all", "all")
+	b.Run("off", func(b *testing.B) { benchmarkOrder(b, nil, sampled) })
+	b.Run("not sampled", func(b *testing.B) { benchmarkOrder(b, on, not) })
+	b.Run("decided here", func(b *testing.B) {
+		b.Setenv("OTEL_TRACES_SAMPLER", "always_off")
+		t, err := trace.New(tracetest.NewNoopExporter(), 1000, "test")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer t.Close()
+		benchmarkOrder(b, t.Processor("all", "all"), "")
+	})
+	b.Run("sampled", func(b *testing.B) { benchmarkOrder(b, on, sampled) })
+}
+
+func benchmarkOrder(b *testing.B, t *trace.Processor, parent string) {
 	serde := schemas.NewLocalSerde()
-	e := Env{Serde: serde, Log: slog.New(slog.DiscardHandler)}
+	e := Env{Serde: serde, Log: slog.New(slog.DiscardHandler), Trace: t}
 	s := &shop{b: b, takes: map[string][]taker{}}
 	join(s, order.New(order.Config{}), e)
 	join(s, inventory.New(), e)
@@ -110,7 +138,9 @@ func BenchmarkOrder(b *testing.B) {
 			b.Fatal(err)
 		}
 		m := flow.Message{ID: flow.NewID("evt", at, key, n), Type: typ, At: at}
-		return &kgo.Record{Topic: topic, Key: []byte(key), Value: v, Headers: event.Append(nil, event.DefaultSource, event.Avro, m)}
+		r := &kgo.Record{Topic: topic, Key: []byte(key), Value: v, Headers: event.Append(nil, event.DefaultSource, event.Avro, m)}
+		r.Headers = trace.Parse([]byte(parent), nil).Append(r.Headers)
+		return r
 	}
 	place := schemas.PlaceOrder{CustomerID: id("cus", 1), Currency: "EUR"}
 	for i := range 3 {
@@ -131,6 +161,7 @@ func BenchmarkOrder(b *testing.B) {
 		delete(orders.rows, string(r.Key))
 		delete(orders.notes, string(r.Key))
 		s.send(r)
+		t.Transaction(time.Time{}, 0, 1, 1, nil)
 	}
 	var last schemas.Order
 	if err := serde.DecodeInto(b.Context(), topics.OrderTable, s.takes[topics.OrderCommands][0].rows[place.OrderID], &last); err == nil && last.State != schemas.Invoiced {

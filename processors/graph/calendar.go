@@ -73,7 +73,7 @@ func (h *handler[S]) takenAway(j *job[S]) bool {
 
 func (h *handler[S]) deadlineEntry(j *job[S], due int64, m flow.Message) (e entry, err error) {
 	m.ID, m.Correlation, m.Causation = flow.NewID("evt", m.At, j.m.ID, -3), j.m.Correlation, j.m.ID
-	l := letter.Letter{Group: h.p.Name, Cause: causeDeadline, Due: due, Key: []byte(m.Key), Own: event.Append(nil, h.from, "", m)}
+	l := letter.Letter{Group: h.p.Name, Cause: causeDeadline, Due: due, Key: []byte(m.Key), Own: j.trace.Append(event.Append(nil, h.from, "", m))}
 	if l.Value, err = h.env.Serde.Encode(nil, m.Topic, m.Body); err != nil {
 		return e, err
 	}

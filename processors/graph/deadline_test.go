@@ -101,7 +101,7 @@ func TestCommandThatSaysItIsCancelled(t *testing.T) {
 	}
 }
 
-// A deadline costs two records, and leaves no note.
+// A deadline costs two records, and leaves nothing behind in the note.
 func TestDeadlineIsEnteredOnce(t *testing.T) {
 	s := onStage(t, order.New(order.Config{}))
 	s.place("ord_1")
@@ -110,8 +110,8 @@ func TestDeadlineIsEnteredOnce(t *testing.T) {
 	if n := len(s.sent[topics.Retry]); n != 2 {
 		t.Errorf("%d records for the calendar, want the entry and its end", n)
 	}
-	if note := s.notes["ord_1"]; note != nil {
-		t.Errorf("note %x of an order that waits for nothing", note)
+	if n, err := parseNote(s.notes["ord_1"]); err != nil || n.deadline != 0 || n.waits() {
+		t.Errorf("note %+v, %v of an order that waits for nothing", n, err)
 	}
 }
 

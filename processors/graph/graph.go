@@ -15,6 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/internal/report"
+	"github.com/orderlog/orderlog/internal/trace"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/processors/retry"
 	"github.com/orderlog/orderlog/schemas"
@@ -29,6 +31,10 @@ type Env struct {
 	Schedule   retry.Schedule // of what failed; nil: the default
 	Now        func() time.Time
 	Log        *slog.Logger
+
+	Observer Observer         // told what the rule does; nil: nobody
+	Trace    *trace.Processor // spans of the group's records; nil: tracing is off
+	Report   report.Reporter  // told of panics and dead letters; nil: nobody
 
 	// BeforeDecide, if set, runs before each Decide: a test's way to make a rule
 	// panic on one record.

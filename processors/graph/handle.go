@@ -14,6 +14,8 @@ import (
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/internal/report"
+	"github.com/orderlog/orderlog/internal/trace"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -40,9 +42,14 @@ type job[S any] struct {
 	in   topics.Topic   // on which it first came
 	m    flow.Message
 
+	span  *trace.Span
+	trace trace.Parent // of what is written
+
 	was, note note // of its row, as written and as it shall be
 	row       S
 	decided[S]
+	seen    Decision
+	untimed int // decisions to come before one is timed
 
 	headers []kgo.RecordHeader
 	values  [][]byte
@@ -53,6 +60,9 @@ type decided[S any] struct {
 	next    S
 	rowType string
 	outs    []flow.Message
+
+	from, to string // states of the row, before and after
+	last     bool   // it stays in that
 
 	waits    bool // next does
 	wait     time.Duration
@@ -93,6 +103,9 @@ func (h *handler[S]) says(ask func(messageType string) bool, messageType string)
 		if v := recover(); v != nil {
 			yes = false
 			if _, again := h.logged.LoadOrStore("panic about "+messageType, true); !again {
+				if h.env.Report != nil {
+					h.env.Report.Report(report.Failure{Kind: report.Panic, Processor: h.p.Name, Cause: "asked about a type", Type: fmt.Sprintf("%T", v), Stack: string(debug.Stack())})
+				}
 				h.env.Log.Error("rule panics when it is asked about a type", "group", h.p.Name, "type", messageType, "error", v, "stack", string(debug.Stack()))
 			}
 		}
@@ -113,8 +126,14 @@ func (h *handler[S]) run(c kgoka.Context, rec *kgo.Record, in topics.Topic, past
 	if past != nil && past.Redriven == "" {
 		j.back = past
 	}
+	j.span, j.trace = h.env.Trace.Handle(c.Record(), in.External)
+	if past != nil {
+		j.span.Again(len(past.Attempts) + 1)
+	}
 	h.live(j)
-	j.c, j.rec, j.past, j.back, j.m, j.decided = nil, nil, nil, nil, flow.Message{}, decided[S]{}
+	j.span.End()
+	j.c, j.rec, j.past, j.back, j.m, j.decided, j.seen = nil, nil, nil, nil, flow.Message{}, decided[S]{}, Decision{}
+	j.span, j.trace = nil, trace.Parent{}
 	h.spare.Put(j)
 }
 
@@ -142,10 +161,15 @@ func (h *handler[S]) live(j *job[S]) {
 		}
 		row = j.row
 	}
+	began := h.timed(j)
 	var p *rulePanic
 	if j.decided, p = h.decide(row, j.m); p != nil {
-		h.fail(j, "panic", fmt.Sprint(p.value), p.stack)
+		h.report(j, report.Panic, causePanic, p)
+		h.fail(j, causePanic, fmt.Sprint(p.value), p.stack)
 		return
+	}
+	if !began.IsZero() {
+		h.env.Observer.Took(time.Since(began), j.rec)
 	}
 	if err := h.write(j, old); err != nil {
 		h.fail(j, "unencodable", err.Error(), "")
@@ -174,6 +198,10 @@ func (h *handler[S]) decide(row S, m flow.Message) (d decided[S], p *rulePanic) 
 	if h.p.Deadline != nil {
 		d.wait, d.deadline, d.waits = h.p.Deadline(d.next)
 	}
+	if h.p.State != nil {
+		d.from, _ = h.p.State(row)
+		d.to, d.last = h.p.State(d.next)
+	}
 	return d, nil
 }
 
@@ -198,11 +226,14 @@ func (h *handler[S]) write(j *job[S], old []byte) error {
 	if err != nil {
 		return err
 	}
+	h.age(j)
 	h.leave(j)
-	if old == nil {
+	there := old != nil
+	if !there {
 		old = h.zero
 	}
-	if !bytes.Equal(row, old) {
+	changed := !bytes.Equal(row, old)
+	if changed {
 		m := flow.Message{ID: flow.NewID("evt", j.m.At, j.m.ID, -1), Type: j.rowType, At: j.m.At, Correlation: j.m.Correlation, Causation: j.m.ID}
 		j.c.SetRow(row, h.headers(j, m))
 	}
@@ -214,6 +245,9 @@ func (h *handler[S]) write(j *job[S], old []byte) error {
 		j.c.EmitRecord(h.names[o.Topic], o.Key, j.values[i], h.headers(j, o))
 	}
 	h.enter(j, due)
+	if h.env.Observer != nil {
+		h.tell(j, there, changed)
+	}
 	return nil
 }
 
@@ -221,6 +255,6 @@ func (h *handler[S]) write(j *job[S], old []byte) error {
 // allocation, so records between processors go without the content type: Avro
 // is what a record is unless it says otherwise.
 func (h *handler[S]) headers(j *job[S], m flow.Message) []kgo.RecordHeader {
-	j.headers = event.Append(j.headers[:0], h.from, "", m)
+	j.headers = j.trace.Append(event.Append(j.headers[:0], h.from, "", m))
 	return j.headers
 }

@@ -6,12 +6,17 @@ import (
 
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/internal/report"
+	"github.com/orderlog/orderlog/internal/trace"
 	"github.com/orderlog/orderlog/topics"
 )
 
 // CauseBehind is that of entries of the calendar with which nothing is wrong: they
 // wait for an earlier record of their key.
 const CauseBehind = "behind"
+
+// causePanic is that of records on which the rule panicked.
+const causePanic = "panic"
 
 // causeCancelled is that of dead letters that nobody wants to be tried any more.
 const causeCancelled = "cancelled"
@@ -84,6 +89,7 @@ func (h *handler[S]) turn(j *job[S]) bool {
 		l.Class, l.Cause, l.Error = letter.Poison, causeCancelled, "what could be cancelled is parked, and will not be tried again"
 		h.bury(j, l)
 	case pass:
+		j.span.Pass("came back twice")
 		h.log("a record came back twice", j, l)
 	}
 	return false
@@ -129,6 +135,7 @@ func (h *handler[S]) park(j *job[S], l letter.Letter, n note, at place) {
 	j.note = n
 	h.keep(j)
 	h.enter(j, entry{h.entryKey(at.due, fmt.Sprintf("%08d", at.seq), l.Key), value})
+	j.span.Park(l.Cause, at.due, l.Cause != CauseBehind)
 	h.log("record parked in the calendar", j, l)
 }
 
@@ -142,13 +149,28 @@ func (h *handler[S]) deadLetter(j *job[S], l letter.Letter) {
 	l.Seq, l.Due = 0, 0
 	l = l.Fit()
 	j.c.EmitRecord(h.names[topics.DeadLetter], string(l.Key), l.Value, l.Headers())
+	j.span.Bury(l.Cause)
+	h.report(j, report.DeadLetter, l.Cause, nil)
 	h.log("record put into dead-letter", j, l)
+}
+
+// report tells of a failure of the record at hand, once what is done about it is
+// committed. Of a panic p says more; nil: there was none.
+func (h *handler[S]) report(j *job[S], kind report.Kind, cause string, p *rulePanic) {
+	to := h.env.Report
+	if to == nil {
+		return
+	}
+	f := failure(kind, h.p.Name, cause, j.rec, j.trace)
+	if p != nil {
+		f.Type, f.Stack = fmt.Sprintf("%T", p.value), p.stack
+	}
+	j.c.OnCommit(func() { to.Report(f) })
 }
 
 // log says so of the first record with that cause.
 func (h *handler[S]) log(what string, j *job[S], l letter.Letter) {
 	if _, again := h.logged.LoadOrStore(what+l.Cause, true); !again {
-		h.env.Log.Warn(what+"; further ones of this cause are not logged", "group", j.c.Group(), "cause", l.Cause,
-			"topic", l.Topic, "partition", l.Partition, "offset", l.Offset, "error", l.Error)
+		h.env.Log.Warn(what+"; further ones of this cause are not logged", "group", j.c.Group(), "cause", l.Cause, "error", l.Error, trace.Log(j.rec, j.trace))
 	}
 }

@@ -8,13 +8,18 @@ import (
 
 // note is what a group remembers beside a row, or beside a row that is not there
 // yet: the queue of the records that wait for it in the calendar, and the deadline
-// that it has there. Whoever leaves the queue does it in the order of the places;
+// that it has there, and since when the row is as it is. Whoever leaves the queue does it in the order of the places;
 // these are never given again, so that a record which comes back twice is known.
 type note struct {
 	first, next int64 // place whose turn it is, and the next to be given: equal if none waits
 	due         int64 // of the one whose turn it is, Unix ms; others wait for the same time
 	cancelled   bool  // what waits shall not be tried again
 	deadline    int64 // Unix ms; 0: none
+
+	// Of a row whose state is not its last, in Unix ms; 0: not known. They tell of
+	// real time, where a message may be of any year.
+	made  int64 // timestamp of the record that the row was made for
+	since int64 // by the clock here, since when it is in its state; not before made
 }
 
 func (n note) waits() bool { return n.first < n.next }
@@ -115,16 +120,24 @@ func (n note) leave(seq int64) note {
 	return n
 }
 
-const noteLayout = 1
+// Layouts: the queue and the deadline; the times, too.
+const (
+	noteLayout  = 1
+	agingLayout = 2
+)
 
 // encode is nil for a note that says nothing.
 func (n note) encode() []byte {
 	if n == (note{}) {
 		return nil
 	}
-	b := append(make([]byte, 0, 24), noteLayout)
-	for _, v := range []int64{n.first, n.next, n.due, n.deadline} {
+	b := append(make([]byte, 0, 32), noteLayout)
+	for _, v := range [...]int64{n.first, n.next, n.due, n.deadline} {
 		b = binary.AppendUvarint(b, uint64(v))
+	}
+	if n.since != 0 {
+		b[0] = agingLayout
+		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(n.made)), uint64(n.since-n.made))
 	}
 	if n.cancelled {
 		return append(b, 1)
@@ -138,15 +151,24 @@ func parseNote(b []byte) (n note, err error) {
 	if len(b) == 0 {
 		return n, nil
 	}
-	rest, ok := b[1:], b[0] == noteLayout
-	for _, v := range []*int64{&n.first, &n.next, &n.due, &n.deadline} {
+	rest, fields := b[1:], [...]*int64{&n.first, &n.next, &n.due, &n.deadline, &n.made, &n.since}
+	here := len(fields)
+	switch b[0] {
+	case noteLayout:
+		here -= 2
+	case agingLayout:
+	default:
+		return note{}, errNote
+	}
+	for _, v := range fields[:here] {
 		u, w := binary.Uvarint(rest)
 		if w <= 0 || u > 1<<63-1 {
 			return note{}, errNote
 		}
 		*v, rest = int64(u), rest[w:]
 	}
-	if !ok || len(rest) != 1 || rest[0] > 1 || n.first > n.next {
+	n.since += n.made
+	if len(rest) != 1 || rest[0] > 1 || n.first > n.next || n.since < n.made {
 		return note{}, errNote
 	}
 	n.cancelled = rest[0] == 1

@@ -171,18 +171,22 @@ func TestOrderOfTheQueue(t *testing.T) {
 // Whatever the bytes are, parseNote refuses them or reads a note, and every note is
 // read as it was written.
 func FuzzParseNote(f *testing.F) {
-	for _, n := range []note{{}, {first: 1, next: 2, due: 1767225600000}, {next: 1, due: 5, cancelled: true, deadline: 1767225600000}} {
-		f.Add(n.encode(), n.first, n.next, n.due, n.deadline, n.cancelled)
+	for _, n := range []note{{}, {first: 1, next: 2, due: 1767225600000}, {next: 1, due: 5, cancelled: true, deadline: 1767225600000},
+		{made: 1767225600000, since: 1767225600001}, {since: 1767225600000, first: 3, next: 3}, {made: 5, since: 5, deadline: 7}} {
+		f.Add(n.encode(), n.first, n.next, n.due, n.deadline, n.made, n.since, n.cancelled)
 	}
-	f.Add([]byte{2, 0, 0, 0, 0, 0}, int64(0), int64(0), int64(0), int64(0), false)
-	f.Fuzz(func(t *testing.T, b []byte, first, next, due, deadline int64, cancelled bool) {
+	broken := func(b ...byte) { f.Add(b, int64(0), int64(0), int64(0), int64(0), int64(0), int64(0), false) }
+	broken(2, 0, 0, 0, 0, 0, 0, 0)
+	broken(2, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 127, 255, 255, 255, 255, 255, 255, 255, 255, 127, 0)
+	broken(3, 0, 0, 0, 0, 0)
+	f.Fuzz(func(t *testing.T, b []byte, first, next, due, deadline, made, since int64, cancelled bool) {
 		if n, err := parseNote(b); err == nil {
 			if again, err := parseNote(n.encode()); err != nil || again != n {
 				t.Fatalf("%x is read as %+v, and that as %+v, %v", b, n, again, err)
 			}
 		}
-		n := note{first, next, due, cancelled, deadline}
-		if min(first, next, due, deadline) < 0 || first > next {
+		n := note{first, next, due, cancelled, deadline, made, since}
+		if min(first, next, due, deadline, made) < 0 || first > next || since < made || since == 0 && made != 0 {
 			return
 		}
 		if got, err := parseNote(n.encode()); err != nil || !reflect.DeepEqual(got, n) {

@@ -1,7 +1,12 @@
 package graph
 
 import (
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/internal/report"
+	"github.com/orderlog/orderlog/internal/trace"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -19,5 +24,15 @@ func (e Env) Refuse(c kgoka.Context, group, cause, detail string) {
 	l.Group = group
 	l = l.Failed(rec.Timestamp.UnixMilli(), letter.Poison, cause, detail, "").Fit()
 	c.EmitRecord(topics.Prefixed(e.Namespace, topics.DeadLetter), string(l.Key), l.Value, l.Headers())
-	e.Log.Warn("record put into dead-letter", "group", group, "cause", cause, "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "error", detail)
+	first := l.Original()
+	if e.Report != nil {
+		c.OnCommit(func() { e.Report.Report(failure(report.DeadLetter, group, cause, first, trace.Of(first))) })
+	}
+	e.Log.Warn("record put into dead-letter", "group", group, "cause", cause, "error", detail, trace.Log(first, trace.Of(first)))
+}
+
+// failure is one of a record, as it first came.
+func failure(kind report.Kind, processor, cause string, r *kgo.Record, p trace.Parent) report.Failure {
+	return report.Failure{Kind: kind, Processor: processor, Cause: cause, Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
+		Order: event.Parse(r).Correlation, TraceID: p.TraceID()}
 }

@@ -40,6 +40,9 @@ type stage struct {
 	calendar map[string]*schemas.Parked // by key
 	sent     map[string][]*kgo.Record   // by topic
 
+	observed []string // what the observer was told is committed, in order
+	timed    int      // how often it was told how long the rule took
+
 	decided []string       // "type key" of what was decided, in order
 	faulty  map[string]int // key -> how often deciding on it panics; < 0: always
 }
@@ -47,7 +50,7 @@ type stage struct {
 func onStage[S any](t *testing.T, p flow.Processor[S]) *stage {
 	s := &stage{t: t, serde: schemas.NewLocalSerde(), now: time.UnixMilli(1767225600000), rows: map[string][]byte{}, notes: map[string][]byte{},
 		calendar: map[string]*schemas.Parked{}, sent: map[string][]*kgo.Record{}, faulty: map[string]int{}}
-	h := newHandler(p, Env{Serde: s.serde, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return s.now }, BeforeDecide: func(m flow.Message) {
+	h := newHandler(p, Env{Serde: s.serde, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return s.now }, Observer: watcher{s}, BeforeDecide: func(m flow.Message) {
 		if n := s.faulty[m.Key]; n != 0 {
 			s.faulty[m.Key]--
 			panic("a bug in the rule")
@@ -64,6 +67,41 @@ func (s *stage) Record() *kgo.Record      { return s.rec }
 func (s *stage) Row() []byte              { return s.rows[string(s.rec.Key)] }
 func (s *stage) Note() []byte             { return s.notes[string(s.rec.Key)] }
 func (s *stage) Fail(err error)           { s.t.Fatal(err) }
+
+func (s *stage) OnCommit(f func()) { f() }
+func (s *stage) Transaction() any  { return s.rec }
+
+// ago is in whole minutes if it is long: when what was parked comes back depends on
+// its key.
+func ago(now time.Time, at int64) time.Duration {
+	d := now.Sub(time.UnixMilli(at))
+	if d > 2*time.Minute {
+		d = d.Truncate(time.Minute)
+	}
+	return d
+}
+
+// watcher is the stage's observer.
+type watcher struct{ *stage }
+
+func (w watcher) Took(time.Duration, *kgo.Record) { w.timed++ }
+
+func (w watcher) Decided(d *Decision) func() {
+	text := fmt.Sprintf("%s: %s > %s", d.RowType, d.From, d.To)
+	for _, o := range d.Outs {
+		text += " " + o.Type
+	}
+	if at := d.MadeAt; at != 0 {
+		text += fmt.Sprintf(", made %v ago", ago(w.now, at))
+	}
+	if at := d.EnteredAt; at != 0 {
+		text += fmt.Sprintf(", entered %v ago", ago(w.now, at))
+	}
+	if d.To != "" && (d.Old == nil) != (d.From == "") || d.New == nil {
+		w.t.Errorf("%s: row %v before, %v after", text, d.Old, d.New)
+	}
+	return func() { w.observed = append(w.observed, text) }
+}
 
 func (s *stage) SetRow(row []byte, _ []kgo.RecordHeader) { s.rows[string(s.rec.Key)] = row }
 func (s *stage) SetNote(note []byte)                     { s.notes[string(s.rec.Key)] = note }

@@ -9,6 +9,9 @@ import (
 // MaxRefusals is how many refused commands a timeline shows; Refusals counts all.
 const MaxRefusals = 16
 
+// Unanswered is why an order has expired, and of whom.
+const Unanswered = "unanswered"
+
 // reject collects a reason, and ends a placed order with the first one.
 func (s *step) reject(why string) {
 	s.because(why)
@@ -79,7 +82,7 @@ func (s *step) expire(b *schemas.ExpireOrder) {
 	switch s.o.State {
 	case schemas.Placed, schemas.Approved:
 		for _, who := range s.silent() {
-			s.because("unanswered: " + who)
+			s.because(Unanswered + ": " + who)
 		}
 		s.die(schemas.Expired, "")
 	}

@@ -17,13 +17,16 @@ type Config struct {
 	Series string
 }
 
+// Name is that of the processor.
+const Name = "order"
+
 // New returns the rule, keyed by order. Its table is the order log.
 func New(c Config) flow.Processor[schemas.Order] {
 	if c.Series == "" {
 		c.Series = "A"
 	}
 	return flow.Processor[schemas.Order]{
-		Name:    "order",
+		Name:    Name,
 		Inputs:  []string{topics.OrderCommands, topics.OrderReplies},
 		Outputs: []string{topics.InventoryTasks, topics.CreditTasks, topics.InvoicingTasks},
 		Decide:  c.decide,
@@ -31,6 +34,7 @@ func New(c Config) flow.Processor[schemas.Order] {
 
 		Overtakes: overtakes,
 		Deadline:  Deadline,
+		State:     state,
 	}
 }
 
@@ -40,6 +44,14 @@ func rowType(o schemas.Order) string {
 		return ""
 	}
 	return o.Timeline[len(o.Timeline)-1].Type
+}
+
+func state(o schemas.Order) (name string, last bool) {
+	switch o.State {
+	case schemas.Placed, schemas.Approved, schemas.Invoiced:
+		return o.State, false
+	}
+	return o.State, true
 }
 
 func (c Config) decide(o schemas.Order, m flow.Message) (schemas.Order, []flow.Message) {

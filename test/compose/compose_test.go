@@ -33,7 +33,7 @@ const (
 
 func options(t *testing.T, o ...composecli.ProjectOptionsFn) *composecli.ProjectOptions {
 	t.Helper()
-	opts, err := composecli.NewProjectOptions([]string{filepath.Join(root, file)}, append(o, composecli.WithWorkingDirectory(root))...)
+	opts, err := composecli.NewProjectOptions([]string{filepath.Join(root, file)}, append(o, composecli.WithWorkingDirectory(root), composecli.WithProfiles([]string{"*"}))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestServices(t *testing.T) {
 	all := services(t)
 	published := map[string]string{}
 	for name, s := range all {
-		pinned := regexp.MustCompile(`:\d+\.\d+\.\d+$`)
+		pinned := regexp.MustCompile(`:v?\d+\.\d+\.\d+$`)
 		if !ours(s) && !pinned.MatchString(s.Image) {
 			t.Errorf("%s: image %s is not pinned", name, s.Image)
 		}
@@ -140,7 +140,14 @@ func TestServices(t *testing.T) {
 func listening(t *testing.T, s types.ServiceConfig) (ports []string) {
 	t.Helper()
 	env := environment(s)
-	for _, listeners := range []string{env["KAFKA_LISTENERS"], env["SCHEMA_REGISTRY_LISTENERS"], "http://" + env["ORDERLOG_HTTP"]} {
+	prometheus := ""
+	for _, arg := range s.Command {
+		if address, ok := strings.CutPrefix(arg, "--web.listen-address="); ok {
+			prometheus = address
+		}
+	}
+	for _, listeners := range []string{env["KAFKA_LISTENERS"], env["SCHEMA_REGISTRY_LISTENERS"], "http://" + env["ORDERLOG_HTTP"],
+		"http://" + prometheus, "http://:" + env["GF_SERVER_HTTP_PORT"]} {
 		for _, l := range strings.Split(listeners, ",") {
 			if u, err := url.Parse(l); err == nil && u.Port() != "" {
 				ports = append(ports, u.Port())

@@ -1,0 +1,50 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"syscall"
+
+	"github.com/orderlog/orderlog/internal/probe"
+	"github.com/orderlog/orderlog/internal/status"
+	"github.com/orderlog/orderlog/topics"
+)
+
+// probes answer from the beginning: a process that starts lives, and is not ready.
+func (a *App) probes(context.Context) error {
+	if a.cfg.HTTP == "" {
+		return nil
+	}
+	listen := a.cfg.Listen
+	if listen == nil {
+		listen = net.Listen
+	}
+	reg := probe.Registry(a.parts, append(a.figures.collectors(), cluster{a}, a.cfg.Trace)...)
+	shown := status.New(status.Config{Gatherer: reg, Groups: a.groups()})
+	h := probe.Handler(reg, a.parts, shown.Handler())
+	s, err := probe.Serve(listen, a.cfg.HTTP, h)
+	if host, _, bad := net.SplitHostPort(a.cfg.HTTP); errors.Is(err, syscall.EADDRINUSE) && a.cfg.HTTPElse && bad == nil {
+		s, err = probe.Serve(listen, net.JoinHostPort(host, "0"), h)
+	}
+	if err != nil {
+		return err
+	}
+	a.addr.HTTP = s.Addr().String()
+	a.onStop(s.Close)
+	showing, end := context.WithCancel(context.Background())
+	var shows sync.WaitGroup
+	shows.Go(func() { shown.Run(showing) })
+	a.onStop(func() error { end(); shows.Wait(); return nil })
+	return nil
+}
+
+// groups are the processors by the names of their consumer groups.
+func (a *App) groups() map[string]string {
+	groups := map[string]string{}
+	for _, name := range Names() {
+		groups[topics.Prefixed(a.cfg.Namespace, name)] = name
+	}
+	return groups
+}

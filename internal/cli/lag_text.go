@@ -1,0 +1,201 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/orderlog/orderlog/internal/downtime"
+	"github.com/orderlog/orderlog/internal/lag"
+)
+
+// barWidth is how wide bars are, where there is room for them.
+const barWidth = 12
+
+// lagView is lagTables with bars, and what it is of.
+func (s *session) lagView(w io.Writer, round *lag.Round, parts bool) error {
+	head := fmt.Sprintf("%s  %d groups, %d records to come", round.At.Format(time.TimeOnly), len(round.Groups), records(round))
+	for _, err := range append(round.Faults, round.Unsafe) {
+		if err != nil {
+			head += "\n" + s.outStyle().bad("not all is known: "+strings.ReplaceAll(err.Error(), "\n", " "))
+			break
+		}
+	}
+	if _, err := fmt.Fprintf(w, "%s\n\n", head); err != nil {
+		return err
+	}
+	return s.lagTables(w, round, parts, barWidth)
+}
+
+func records(round *lag.Round) (n int64) {
+	for _, t := range round.Topics {
+		n += t.Records
+	}
+	return n
+}
+
+// lagTables prints topics or partitions, with bars of so many columns.
+func (s *session) lagTables(w io.Writer, round *lag.Round, parts bool, bars int) error {
+	if parts {
+		return grid(w, s.lagPartitions(round, bars))
+	}
+	return grid(w, s.lagTopics(round, bars))
+}
+
+func cells(words ...string) (row []cell) {
+	for _, text := range words {
+		row = append(row, cell{text: text})
+	}
+	return row
+}
+
+func figure(text string) cell { return cell{text: text, right: true} }
+
+// byNeed is the order in which one should look at them.
+func byNeed(ts []lag.Topic) []lag.Topic {
+	return slices.SortedStableFunc(slices.Values(ts), func(a, b lag.Topic) int {
+		return cmp.Or(cmp.Compare(urgency(b.Seconds), urgency(a.Seconds)), cmp.Compare(b.Records, a.Records))
+	})
+}
+
+// urgency has what is not known come first.
+func urgency(n lag.Number) float64 {
+	if !n.Known() {
+		return math.Inf(1)
+	}
+	return float64(n)
+}
+
+func (s *session) lagTopics(round *lag.Round, bars int) [][]cell {
+	st := s.outStyle()
+	of := map[string]lag.Group{}
+	idle := map[string]bool{}
+	for _, g := range round.Groups {
+		of[g.Group], idle[g.Group] = g, true
+	}
+	head := cells("GROUP", "STATE", "MEMBERS", "TOPIC", "PARTITIONS", "LAG", "RECORDS", "SECONDS", "IN/s", "OUT/s", "CATCH-UP", "SAFE")
+	for _, i := range []int{2, 4, 5, 6, 7, 8, 9, 10} {
+		head[i].right = true
+	}
+	rows := [][]cell{barred(head, bars, 0)}
+	most := int64(1)
+	for _, t := range round.Topics {
+		most = max(most, t.Records)
+	}
+	for _, t := range byNeed(round.Topics) {
+		g := of[t.Group]
+		delete(idle, t.Group)
+		catch := figure(catchUp(t.CatchUp))
+		if t.CatchUp.Endless() {
+			catch.paint = st.bad
+		}
+		state := cell{text: g.State}
+		if g.State != "Stable" && t.Records > 0 {
+			state.paint = st.warn
+		}
+		rows = append(rows, barred([]cell{{text: t.Group}, state, figure(strconv.Itoa(g.Members)), {text: t.Topic}, figure(strconv.Itoa(t.Partitions)),
+			figure(strconv.FormatInt(t.Lag, 10)), figure(counted(t.Records, t.Estimated)), figure(ago(t.Seconds)), figure(perSecond(t.In)), figure(perSecond(t.Out)),
+			catch, {text: safeText(t.Safe)}}, bars, float64(t.Records)/float64(most)))
+	}
+	for _, name := range sorted(idle) { // it reads nothing that is there
+		rows = append(rows, append(cells(name, of[name].State), figure(strconv.Itoa(of[name].Members))))
+	}
+	return rows
+}
+
+func (s *session) lagPartitions(round *lag.Round, bars int) [][]cell {
+	head := cells("GROUP", "TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "RECORDS", "SECONDS", "SAFE")
+	for i := 2; i < 8; i++ {
+		head[i].right = true
+	}
+	rows := [][]cell{barred(head, bars, 0)}
+	most := int64(1)
+	for _, p := range round.Partitions {
+		most = max(most, p.Records)
+	}
+	ps := slices.SortedStableFunc(slices.Values(round.Partitions), func(a, b lag.Partition) int { return cmp.Compare(urgency(b.Seconds), urgency(a.Seconds)) })
+	for _, p := range ps {
+		committed, behind := "-", "-"
+		if p.Committed >= 0 {
+			committed, behind = strconv.FormatInt(p.Committed, 10), strconv.FormatInt(p.Lag, 10)
+		}
+		rows = append(rows, barred([]cell{{text: p.Group}, {text: p.Topic}, figure(strconv.Itoa(int(p.Partition))), figure(committed), figure(strconv.FormatInt(p.End, 10)),
+			figure(behind), figure(counted(p.Records, p.Estimated)), figure(ago(p.Seconds)), {text: safeText(p.Safe)}}, bars, float64(p.Records)/float64(most)))
+	}
+	return rows
+}
+
+// barred puts a bar behind the records of a row, unless it has no columns.
+func barred(row []cell, columns int, share float64) []cell {
+	if columns == 0 {
+		return row
+	}
+	const behind = 7 // in both tables
+	return slices.Insert(row, behind, cell{text: meter(share, columns)})
+}
+
+func counted(n int64, estimated bool) string {
+	if estimated {
+		return fmt.Sprintf("~%d", n)
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// ago is a lag in seconds.
+func ago(n lag.Number) string {
+	switch {
+	case !n.Known():
+		return "?"
+	case n > 0 && n < 10:
+		return fmt.Sprintf("%.1fs", max(float64(n), .1))
+	}
+	return long(float64(n))
+}
+
+func catchUp(n lag.Number) string {
+	switch {
+	case !n.Known():
+		return ""
+	case n.Endless():
+		return "never"
+	}
+	return ago(n)
+}
+
+func perSecond(n lag.Number) string {
+	switch {
+	case !n.Known():
+		return ""
+	case n > 0 && n < 10:
+		return fmt.Sprintf("%.1f", float64(n))
+	}
+	return fmt.Sprintf("%.0f", float64(n))
+}
+
+func safeText(safe *lag.Safe) string {
+	switch {
+	case safe == nil:
+		return ""
+	case safe.Loses == downtime.Records:
+		return long(safe.Left)
+	}
+	return fmt.Sprintf("%s (%s)", long(safe.Left), safe.Loses)
+}
+
+// long is a time that may be days.
+func long(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch days := d / (24 * time.Hour); {
+	case days >= 2:
+		return fmt.Sprintf("%dd%dh", days, (d-days*24*time.Hour)/time.Hour)
+	case d >= time.Hour:
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	default:
+		return d.Round(time.Second).String()
+	}
+}

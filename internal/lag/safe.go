@@ -1,0 +1,72 @@
+package lag
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/orderlog/orderlog/internal/downtime"
+)
+
+// settingsEvery is how often settings and sizes of topics are asked for. What they are
+// for takes days.
+const settingsEvery = time.Minute
+
+// settings are what downtimes follow from.
+type settings struct {
+	at    time.Time
+	keeps map[string]downtime.Keep
+	flows map[string]map[int32]downtime.Flow
+	err   error
+}
+
+// safe fills in how downtimes end.
+func (r *Reader) safe(ctx context.Context, round *Round) error {
+	read := map[string]bool{}
+	for i := range round.Partitions {
+		read[round.Partitions[i].Topic] = true
+	}
+	s := &r.settings
+	fresh := round.At.Sub(s.at) < settingsEvery
+	for t := range read {
+		_, known := s.keeps[t]
+		fresh = fresh && (known || s.err != nil)
+	}
+	if !fresh {
+		*s = r.look(ctx, round.At, slices.Sorted(maps.Keys(read)))
+	}
+	state := map[string]string{}
+	for _, g := range round.Groups {
+		state[g.Group] = g.State
+	}
+	for i := range round.Partitions {
+		p := &round.Partitions[i]
+		flow := s.flows[p.Topic][p.Partition]
+		behind := time.Duration(0)
+		if p.Seconds.Known() {
+			behind = time.Duration(float64(p.Seconds) * float64(time.Second))
+		}
+		limits := s.keeps[p.Topic].Limits(downtime.Place{Behind: behind, Lost: p.Lost(), New: p.Committed < 0,
+			Down: state[p.Group] == "Empty" || state[p.Group] == dead, Unread: float64(max(0, p.Stable-p.at())) * flow.Each, Rate: flow.Rate})
+		if _, known := s.keeps[p.Topic]; known && len(limits) > 0 {
+			p.Safe = &Safe{limits[0].Left.Seconds(), limits[0].Whole.Seconds(), limits[0].Loses, limits[0].Setting}
+		}
+	}
+	return s.err
+}
+
+func (r *Reader) look(ctx context.Context, now time.Time, topics []string) settings {
+	s := settings{at: now}
+	if s.keeps, s.err = downtime.Keeps(ctx, r.adm, topics...); s.err != nil {
+		return s
+	}
+	var sized []string
+	for t, k := range s.keeps {
+		if k.Delete && k.Bytes >= 0 {
+			sized = append(sized, t)
+		}
+	}
+	s.flows, s.err = downtime.Flows(ctx, r.adm, now, sized...)
+	return s
+}

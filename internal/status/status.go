@@ -1,0 +1,210 @@
+// Package status is a picture of one process of orderlog without anything beside it:
+// a sample a second of what matters, kept for some minutes, as JSON and as a page. It
+// reads what the process tells Prometheus and counts nothing itself.
+package status
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Status is what /status.json says.
+type Status struct {
+	Now  Sample   `json:"now"`
+	Past []Sample `json:"past,omitempty"` // those after the moment asked for, oldest first, Now the last of them
+}
+
+// Sample is how things stand at one moment. Rates and latencies are of the Window
+// before it. Orders and states are of the partitions that this process has; lags, dead
+// letters and the downtime are of the cluster.
+type Sample struct {
+	At      time.Time `json:"at"`
+	Version string    `json:"version"`
+	Uptime  Figure    `json:"uptime_seconds"`
+
+	Orders      Orders      `json:"orders"`
+	States      []State     `json:"states"` // in the order in which an order has them; as last counted
+	Processors  []Processor `json:"processors"`
+	Calendar    Calendar    `json:"calendar"`
+	DeadLetters DeadLetters `json:"dead_letters"`
+	Effects     []Endpoint  `json:"effects"`
+	Downtime    *Downtime   `json:"safe_downtime"` // the shortest; null: not known, or all for ever
+	Problems    []Problem   `json:"problems"`      // the worst first; none: all is well
+}
+
+// Behind is the lag in seconds of the processor that is furthest behind.
+func (s *Sample) Behind() Figure {
+	worst := unknown
+	for _, p := range s.Processors {
+		if p.Behind.Known() {
+			worst = max(p.Behind, worst.or(0))
+		}
+	}
+	return worst
+}
+
+// Orders is how they flow.
+type Orders struct {
+	Placed   Figure `json:"placed_per_second"`
+	Invoiced Figure `json:"invoiced_per_second"`
+	Rejected Figure `json:"rejected_per_second"`
+	P50      Figure `json:"invoiced_after_p50_seconds"` // placed to invoiced
+	P99      Figure `json:"invoiced_after_p99_seconds"`
+	Oldest   Figure `json:"oldest_open_seconds"` // since the oldest open order was placed
+}
+
+// State is how many orders are in it.
+type State struct {
+	Name   string `json:"name"`
+	Orders Figure `json:"orders"`
+}
+
+// Processor is one of them, here or elsewhere.
+type Processor struct {
+	Name         string `json:"name"`
+	Here         bool   `json:"here"`  // in this process, which alone tells rates
+	State        string `json:"state"` // of its group: Stable, Empty ...; "" if not known
+	In           Figure `json:"in_per_second"`
+	Out          Figure `json:"out_per_second"`
+	Transactions Figure `json:"transactions_per_second"`
+	Aborts       Figure `json:"aborts_per_second"`
+	Aborted      Figure `json:"aborted"`           // since it started
+	Recovering   int    `json:"tables_recovering"` // partitions of tables that must be read before it goes on
+	Left         Figure `json:"recovery_seconds_left"`
+	Lag          Figure `json:"lag_records"`
+	Behind       Figure `json:"lag_seconds"`
+	CatchUp      Figure `json:"catch_up_seconds"` // "+Inf": it does not
+}
+
+// Calendar is what waits for its time.
+type Calendar struct {
+	Parked    Figure `json:"parked"`
+	Paused    Figure `json:"paused"` // of both
+	Deadlines Figure `json:"deadlines"`
+	Overdue   Figure `json:"overdue"`                // due, not paused, and still there
+	Oldest    Figure `json:"oldest_overdue_seconds"` // since the oldest of those was due, 0 if there is none
+}
+
+// DeadLetters are those that nobody has dealt with.
+type DeadLetters struct {
+	Open   Figure `json:"open"`
+	Oldest Figure `json:"oldest_seconds"` // 0 if there is none
+}
+
+// Endpoint is who is told by mails or webhooks.
+type Endpoint struct {
+	Name    string `json:"name"`
+	Sent    Figure `json:"sent_per_second"`
+	Failed  Figure `json:"failed"` // since the start
+	Pending Figure `json:"pending"`
+	Oldest  Figure `json:"oldest_pending_seconds"`
+}
+
+// Downtime is how long a group may stay down before something that it needs is gone.
+type Downtime struct {
+	Group string `json:"group"`
+	Topic string `json:"topic"`
+	Left  Figure `json:"seconds"`
+}
+
+// Figure is a number, or NaN for one that is not known, which JSON calls null.
+// Infinity is "+Inf" there.
+type Figure float64
+
+var unknown = Figure(math.NaN())
+
+// Known tells whether it is a number.
+func (f Figure) Known() bool { return f == f }
+
+// MarshalJSON never fails.
+func (f Figure) MarshalJSON() ([]byte, error) {
+	switch {
+	case !f.Known():
+		return []byte("null"), nil
+	case math.IsInf(float64(f), 0):
+		return []byte(`"+Inf"`), nil
+	}
+	return strconv.AppendFloat(nil, float64(f), 'g', 6, 64), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (f *Figure) UnmarshalJSON(text []byte) error {
+	switch string(text) {
+	case "null":
+		*f = unknown
+		return nil
+	case `"+Inf"`:
+		*f = Figure(math.Inf(1))
+		return nil
+	}
+	return json.Unmarshal(text, (*float64)(f))
+}
+
+// none is what stands for a figure that is not known.
+const none = "–"
+
+// Count is a whole number for a person: 1,204.
+func (f Figure) Count() string {
+	if !f.Known() || math.IsInf(float64(f), 0) {
+		return none
+	}
+	digits := strconv.FormatFloat(math.Abs(math.Round(float64(f))), 'f', 0, 64)
+	var b strings.Builder
+	if math.Round(float64(f)) < 0 {
+		b.WriteByte('-')
+	}
+	for i, d := range digits {
+		if i > 0 && (len(digits)-i)%3 == 0 {
+			b.WriteByte(',')
+		}
+		b.WriteRune(d)
+	}
+	return b.String()
+}
+
+// Rate is a number with as many decimals as say something: 0.3, 12, 1,204.
+func (f Figure) Rate() string {
+	if f.Known() && f != 0 && math.Abs(float64(f)) < 9.95 {
+		return strconv.FormatFloat(float64(f), 'f', 1, 64)
+	}
+	return f.Count()
+}
+
+// Duration is a number of seconds for a person: 12ms, 4.2s, 3m 5s, 2h 4m, 6d 2h.
+func (f Figure) Duration() string {
+	switch s := float64(f); {
+	case !f.Known():
+		return none
+	case math.IsInf(s, 0):
+		return "never"
+	case s <= 0:
+		return "0s"
+	case s < 0.001:
+		return "<1ms"
+	case s < 0.9995:
+		return fmt.Sprintf("%.0fms", s*1000)
+	case s < 9.95:
+		return fmt.Sprintf("%.1fs", s)
+	case s < 59.5:
+		return fmt.Sprintf("%.0fs", s)
+	case s < 3570:
+		return twoUnits(s, time.Minute, "m", time.Second, "s")
+	case s < 2*86400:
+		return twoUnits(s, time.Hour, "h", time.Minute, "m")
+	default:
+		return twoUnits(s, 24*time.Hour, "d", time.Hour, "h")
+	}
+}
+
+func twoUnits(seconds float64, large time.Duration, l string, small time.Duration, s string) string {
+	n := int64(math.Round(seconds / small.Seconds()))
+	per := int64(large / small)
+	if n%per == 0 {
+		return fmt.Sprintf("%d%s", n/per, l)
+	}
+	return fmt.Sprintf("%d%s %d%s", n/per, l, n%per, s)
+}
