@@ -165,12 +165,7 @@ func (s *session) atDesk(cmd *cobra.Command, as string, do func(ctx context.Cont
 }
 
 func (s *session) desk(ctx context.Context, as string) (*mend.Desk, error) {
-	adm, err := s.admin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	adm.Close()
-	serde, err := s.serde(ctx)
+	serde, err := s.online(ctx)
 	if err != nil {
 		return nil, err
 	}

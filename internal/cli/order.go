@@ -30,12 +30,7 @@ func newOrder(s *session) *cobra.Command {
 
 // client connects what sends commands and reads orders. The caller closes it.
 func (s *session) client(ctx context.Context, linger time.Duration) (*client.Client, error) {
-	adm, err := s.admin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	adm.Close()
-	serde, err := s.serde(ctx)
+	serde, err := s.online(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -22,36 +22,32 @@ for a week; which ones are missing is said.`,
 		Args:    exactly("ORDER"),
 		Example: example("orderlog order history ord_CA-2014-100006", "orderlog order history ord_CA-2014-100006 -o json"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkID("ord_", args[0]); err != nil {
-				return err
-			}
-			r, err := s.why(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			versions, err := r.History(cmd.Context(), args[0])
-			if err != nil {
-				return s.explainOrder(err)
-			}
-			return s.show(versions, func(w io.Writer) error { return historyText(w, s.outStyle(), versions) })
+			return s.past(cmd.Context(), args[0], func(r *why.Reader) error {
+				versions, err := r.History(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				return s.show(versions, func(w io.Writer) error { return historyText(w, s.outStyle(), versions) })
+			})
 		},
 	}
 }
 
-// why connects what reads the past of orders. The caller closes it.
-func (s *session) why(ctx context.Context) (*why.Reader, error) {
-	adm, err := s.admin(ctx)
-	if err != nil {
-		return nil, err
+// past looks at what the logs have of an order; what is wrong with that is explained.
+func (s *session) past(ctx context.Context, order string, look func(*why.Reader) error) error {
+	if err := checkID("ord_", order); err != nil {
+		return err
 	}
-	adm.Close()
-	serde, err := s.serde(ctx)
+	serde, err := s.online(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r, err := why.New(ctx, why.Config{Opts: s.kafka(), Serde: serde, Namespace: s.set.namespace})
-	return r, s.explain(err)
+	if err != nil {
+		return s.explain(err)
+	}
+	defer r.Close()
+	return s.explainOrder(look(r))
 }
 
 func historyText(w io.Writer, st style, versions []why.Version) error {

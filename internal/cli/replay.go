@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,119 +25,6 @@ func newReplay(s *session) *cobra.Command {
 	})
 	cmd.AddCommand(newReplayPlan(s), newReplayRun(s), newReplayDiff(s), newReplayStatus(s), newReplayUndo(s), newReplayPause(s), newReplayResume(s))
 	return cmd
-}
-
-// aim is where groups shall go on, as kafka-consumer-groups has it.
-type aim struct {
-	earliest, latest, current bool
-	offset, shift             int64
-	datetime, duration, file  string
-	topics                    []string
-	mode                      string
-	snapshot, where           string
-}
-
-func (a *aim) flags(cmd *cobra.Command) {
-	fs := cmd.Flags()
-	fs.BoolVar(&a.earliest, "to-earliest", false, "from the start of the logs")
-	fs.BoolVar(&a.latest, "to-latest", false, "from the end of the logs: what is not handled is passed over")
-	fs.BoolVar(&a.current, "to-current", false, "from where the group is; from the end where it has been nowhere")
-	fs.Int64Var(&a.offset, "to-offset", 0, "from offset `N` of every partition meant")
-	fs.Int64Var(&a.shift, "shift-by", 0, "`N` offsets on, or back if negative")
-	fs.StringVar(&a.datetime, "to-datetime", "", "from the first record of this `TIME` or later: 2026-01-31T08:00:00.000, UTC without a zone")
-	fs.StringVar(&a.duration, "by-duration", "", "from the first record of this long ago or later: `PnDTnHnMnS`")
-	fs.StringVar(&a.file, "from-file", "", "from where a `FILE` of \"topic,partition,offset\" says, - for standard input")
-	fs.StringVar(&a.snapshot, "to-snapshot", "", "back to the snapshot of this `ID`, tables, too")
-	snapshots(cmd, &a.where)
-	fs.StringSliceVar(&a.topics, "topic", nil, "only of this input: `TOPIC` or TOPIC:0,1 (may be repeated)")
-	fs.StringVar(&a.mode, "mode", replay.Redeliver, "what becomes of the tables: "+strings.Join(replay.Modes(), ", "))
-	cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions(replay.Modes(), cobra.ShellCompDirectiveNoFileComp))
-}
-
-var aims = []string{"to-earliest", "to-latest", "to-current", "to-offset", "shift-by", "to-datetime", "by-duration", "from-file", "to-snapshot"}
-
-// spec reads the flags; without one of them the target is where the groups are, if
-// that is allowed.
-func (a *aim) spec(s *session, cmd *cobra.Command, groups []string, orCurrent bool) (spec replay.Spec, err error) {
-	if spec.Groups, err = s.groups(cmd, groups); err != nil {
-		return spec, err
-	}
-	given := slices.DeleteFunc(slices.Clone(aims), func(f string) bool { return !cmd.Flags().Changed(f) })
-	switch {
-	case len(given) > 1:
-		return spec, usagef("--%s and --%s: one of them", given[0], given[1])
-	case len(given) == 1:
-		spec.Target.Kind = replay.Kind(given[0])
-	case orCurrent:
-		spec.Target.Kind = replay.ToCurrent
-	default:
-		return spec, hinted(usagef("%s needs to know where to go on from", cmd.CommandPath()), "one of --%s", strings.Join(aims, ", --"))
-	}
-	if !slices.Contains(replay.Modes(), a.mode) {
-		return spec, prefixed("--mode", unknown("mode", a.mode, replay.Modes()))
-	}
-	if a.snapshot != "" {
-		return a.back(s, cmd, spec.Groups)
-	}
-	spec.Mode = a.mode
-	switch t := &spec.Target; t.Kind {
-	case replay.ToOffset:
-		t.N = a.offset
-	case replay.ShiftBy:
-		t.N = a.shift
-	case replay.ToDatetime:
-		t.Time, err = replay.ParseDatetime(a.datetime)
-	case replay.ByDuration:
-		t.Ago, err = replay.ParseDuration(a.duration)
-		t.Time = s.env.Now().Add(-t.Ago).Truncate(time.Millisecond)
-	case replay.FromFile:
-		var text []byte
-		if text, err = s.readFile(a.file); err != nil {
-			return spec, fmt.Errorf("reading offsets: %w", err)
-		}
-		t.File, err = replay.ParseFile(bytes.NewReader(text))
-	}
-	if err != nil {
-		return spec, prefixed("--"+given[0], &usageError{err})
-	}
-	for _, text := range joined(a.topics) {
-		one, err := replay.ParseSelection(text)
-		if err != nil {
-			return spec, prefixed("--topic", &usageError{err})
-		}
-		spec.Only = append(spec.Only, one)
-	}
-	return spec, nil
-}
-
-// back has groups go back to a snapshot, as a whole.
-func (a *aim) back(s *session, cmd *cobra.Command, groups []string) (replay.Spec, error) {
-	for _, f := range []string{"mode", "topic"} {
-		if cmd.Flags().Changed(f) {
-			return replay.Spec{}, usagef("--to-snapshot and --%s: one of them", f)
-		}
-	}
-	store, err := s.store(a.where)
-	if err != nil {
-		return replay.Spec{}, err
-	}
-	spec, err := replay.ToSnapshot(cmd.Context(), store, a.snapshot, s.set.namespace, groups...)
-	if err != nil {
-		return spec, s.explainSnapshot(err)
-	}
-	return spec, nil
-}
-
-// joined mends what a list of flags has split: the numbers of TOPIC:0,1.
-func joined(parts []string) (all []string) {
-	for _, p := range parts {
-		if isNumber(p) && len(all) > 0 {
-			all[len(all)-1] += "," + p
-		} else {
-			all = append(all, p)
-		}
-	}
-	return all
 }
 
 // groups are names of processors, with or without namespace.
@@ -168,12 +54,7 @@ func (s *session) replayer(ctx context.Context, as, where string) (*replay.Repla
 			return nil, err
 		}
 	}
-	adm, err := s.admin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	adm.Close()
-	serde, err := s.serde(ctx)
+	serde, err := s.online(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -375,99 +256,4 @@ func (s *session) replayed(res *replay.Result, err error, args string) error {
 		return s.explainReplay(err, args)
 	}
 	return shown
-}
-
-func newReplayStatus(s *session) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "status [GROUP...]",
-		Short: "Show which groups are paused, by what, and what was replayed last",
-		Long: `Shows for each group whether it is paused, and whether a replay has begun there that
-has not ended. What a replay changes and that the group goes on are one transaction:
-one that is under way has changed nothing yet.`,
-		Args:    cobra.ArbitraryArgs,
-		Example: example("orderlog replay status", "orderlog replay status order -o json"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				args = app.Names()
-			}
-			groups, err := s.groups(cmd, args)
-			if err != nil {
-				return err
-			}
-			r, err := s.replayer(cmd.Context(), "", "")
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			all, err := r.Status(cmd.Context(), groups)
-			if err != nil {
-				return s.explain(err)
-			}
-			return s.show(all, func(w io.Writer) error { return replayStatusText(w, all) })
-		},
-	}
-	return cmd
-}
-
-func newReplayPause(s *session) *cobra.Command {
-	var h how
-	cmd := &cobra.Command{
-		Use:   "pause GROUP...",
-		Short: "Have all instances of orderlog leave groups, until replay resume",
-		Long: `Has all instances of orderlog leave groups, and those that start meanwhile not join
-them, until replay resume. What comes waits in the topics. Other consumers do not
-know of it.`,
-		Args:    cobra.ArbitraryArgs,
-		Example: example(`orderlog replay pause voucher --reason "a wrong rule"`),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.eachGroup(cmd, args, &h, "paused", func(r *replay.Replayer, g string) error {
-				return r.Pause(cmd.Context(), g, h.reason, h.wait, h.how(s).Tell)
-			})
-		},
-	}
-	cmd.Flags().DurationVar(&h.wait, "wait", 30*time.Second, "how long to wait until nobody is in a group")
-	h.act.flags(cmd)
-	return cmd
-}
-
-func newReplayResume(s *session) *cobra.Command {
-	var h how
-	cmd := &cobra.Command{
-		Use:   "resume GROUP...",
-		Short: "Have groups go on that were paused",
-		Long: `Has groups go on that were paused, by whomever. A replay that is at work on one is
-refused its end and changes nothing.`,
-		Args:    cobra.ArbitraryArgs,
-		Example: example("orderlog replay resume voucher"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.eachGroup(cmd, args, &h, "goes on", func(r *replay.Replayer, g string) error { return r.Resume(cmd.Context(), g, h.reason) })
-		},
-	}
-	h.act.flags(cmd)
-	return cmd
-}
-
-func (s *session) eachGroup(cmd *cobra.Command, args []string, h *how, said string, do func(*replay.Replayer, string) error) error {
-	groups, err := s.groups(cmd, args)
-	if err != nil {
-		return err
-	}
-	r, err := s.replayer(cmd.Context(), h.as, "")
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for _, g := range groups {
-		if err := do(r, g); err != nil {
-			return s.explainReplay(err, "")
-		}
-		err := s.line(map[string]string{"group": g, "said": said}, func(w io.Writer) error {
-			_, err := fmt.Fprintf(w, "%s: %s\n", g, said)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

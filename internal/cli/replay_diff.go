@@ -199,16 +199,12 @@ func (s *session) diffRules(cmd *cobra.Command, args []string, cfg hindsight.Con
 		}
 		cfg.Groups = groups
 	}
-	adm, err := s.admin(cmd.Context())
+	serde, err := s.online(cmd.Context())
 	if err != nil {
 		return err
 	}
-	adm.Close()
-	if cfg.Serde, err = s.serde(cmd.Context()); err != nil {
-		return err
-	}
 	b := s.bar("deciding anew", 0)
-	cfg.Opts, cfg.Namespace, cfg.Progress = s.kafka(), s.set.namespace, b.at
+	cfg.Serde, cfg.Opts, cfg.Namespace, cfg.Progress = serde, s.kafka(), s.set.namespace, b.at
 	r, err := hindsight.Run(cmd.Context(), cfg)
 	b.end()
 	if err != nil {

@@ -25,9 +25,8 @@ func planText(w io.Writer, st style, p *replay.Plan) error {
 			if part.From > 0 {
 				from = moment(part.From)
 			}
-			again := max(0, part.Committed-max(part.Target, part.Start))
 			rows = append(rows, []string{g.Name, part.Topic, strconv.Itoa(int(part.Partition)), offsetText(part.Committed), offsetText(part.Target),
-				offsetText(part.Start), offsetText(part.End), strconv.FormatInt(again, 10), from, part.Note})
+				offsetText(part.Start), offsetText(part.End), strconv.FormatInt(part.Again(), 10), from, part.Note})
 		}
 	}
 	if err := table(w, rows); err != nil {

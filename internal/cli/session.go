@@ -193,4 +193,21 @@ func (s *session) serde(ctx context.Context) (*schemas.Serde, error) {
 	return serde, nil
 }
 
+// reachable is connect for what makes clients of its own.
+func (s *session) reachable(ctx context.Context) error {
+	cl, err := s.connect(ctx)
+	if err == nil {
+		cl.Close()
+	}
+	return err
+}
+
+// online is reachable, and serde.
+func (s *session) online(ctx context.Context) (*schemas.Serde, error) {
+	if err := s.reachable(ctx); err != nil {
+		return nil, err
+	}
+	return s.serde(ctx)
+}
+
 func sorted[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

@@ -91,15 +91,6 @@ Schemas are the registry's to keep: its topic, _schemas, is not in it.`,
 	return cmd
 }
 
-// reachable fails for a better reason than what comes after it.
-func (s *session) reachable(ctx context.Context) error {
-	cl, err := s.connect(ctx)
-	if err == nil {
-		cl.Close()
-	}
-	return err
-}
-
 func (s *session) explainSnapshot(err error) error {
 	switch {
 	case errors.Is(err, snapshot.ErrNone):

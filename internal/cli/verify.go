@@ -83,16 +83,12 @@ that Prometheus can tell somebody: see docs/runbooks/verify-failed.md.`,
 
 // verify also leaves what it found in a file of metrics, if it is to.
 func (s *session) verify(ctx context.Context, cfg verify.Config, metrics string) error {
-	adm, err := s.admin(ctx)
+	serde, err := s.online(ctx)
 	if err != nil {
 		return err
 	}
-	adm.Close()
-	if cfg.Serde, err = s.serde(ctx); err != nil {
-		return err
-	}
 	b := s.bar("reading the log", 0)
-	cfg.Client, cfg.Namespace, cfg.Now, cfg.Log, cfg.Progress = s.kafka(), s.set.namespace, s.env.Now, s.log, b.at
+	cfg.Serde, cfg.Client, cfg.Namespace, cfg.Now, cfg.Log, cfg.Progress = serde, s.kafka(), s.set.namespace, s.env.Now, s.log, b.at
 	report, err := verify.Run(ctx, cfg)
 	b.end()
 	if err != nil {

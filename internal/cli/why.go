@@ -25,19 +25,13 @@ while for an old one.`,
 		Args:    exactly("ORDER"),
 		Example: example("orderlog why ord_CA-2014-100006", "orderlog why ord_CA-2014-100006 -o json"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkID("ord_", args[0]); err != nil {
-				return err
-			}
-			r, err := s.why(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			chain, err := r.Why(cmd.Context(), args[0])
-			if err != nil {
-				return s.explainOrder(err)
-			}
-			return s.showChain(chain)
+			return s.past(cmd.Context(), args[0], func(r *why.Reader) error {
+				chain, err := r.Why(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				return s.showChain(chain)
+			})
 		},
 	}
 }

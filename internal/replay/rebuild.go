@@ -44,7 +44,7 @@ func rebuild(_ context.Context, r *Replayer, g *Group) error {
 	switch {
 	case g.Name == follower:
 		for _, p := range g.Parts {
-			if p.Topic == strings.TrimSuffix(g.Table, g.unit.Table)+topics.OrderTable {
+			if p.Topic == r.name(topics.OrderTable) {
 				p.Target = p.Start
 			} else {
 				p.Target = p.Committed

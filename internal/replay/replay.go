@@ -119,19 +119,3 @@ func (r *Replayer) controls(ctx context.Context) (map[string]*schemas.GroupContr
 	said, _, err := Controls(ctx, r.cfg.Opts, r.adm, r.cfg.Serde, r.cfg.Namespace, r.cfg.Bad)
 	return said, err
 }
-
-// eachAudited reads the audit from its start.
-func (r *Replayer) eachAudited(ctx context.Context, do func(*schemas.Audited)) error {
-	span, err := client.Whole(ctx, r.adm, r.name(topics.Audit))
-	if err != nil {
-		return err
-	}
-	return span.Read(ctx, r.cfg.Opts, func(rec *kgo.Record) (bool, error) {
-		a := new(schemas.Audited)
-		if err := r.cfg.Serde.DecodeInto(ctx, topics.Audit, rec.Value, a); err != nil {
-			return false, fmt.Errorf("audit record at %s/%d/%d: %w", rec.Topic, rec.Partition, rec.Offset, err)
-		}
-		do(a)
-		return true, nil
-	})
-}

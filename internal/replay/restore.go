@@ -67,7 +67,7 @@ func restore(_ context.Context, r *Replayer, g *Group) error {
 	}
 	again := int64(0)
 	for _, p := range g.Parts {
-		again += p.again()
+		again += p.Again()
 	}
 	switch g.Name {
 	case follower, teller:

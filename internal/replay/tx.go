@@ -245,3 +245,77 @@ func (t *tx) close() {
 	}
 	t.cl.Close()
 }
+
+// decided waits until all that is written on a topic can be read: a replay of another
+// group that died may hold it back.
+func (r *Replayer) decided(ctx context.Context, bare string) error {
+	topic := r.name(bare)
+	high, err := client.Written(ctx, r.adm, topic)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, txnTimeout+patience)
+	defer cancel()
+	err = poll(ctx, func() (bool, error) {
+		ends, err := client.Ends(ctx, r.adm, topic)
+		if err != nil {
+			return false, err
+		}
+		for num, end := range high {
+			if ends[num] < end {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("topic %q: the transaction of another replay stays open: %w", topic, err)
+	}
+	return err
+}
+
+// end commits. Where the answer is lost, the audit knows: the next transaction of the
+// same ID begins when this one is decided, be it that of who has taken over.
+func (r *Replayer) end(ctx context.Context, t *tx, id, group string) error {
+	lost := t.commit(ctx)
+	if lost == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), txnTimeout+2*patience)
+	defer cancel()
+	var err error
+	if !errors.Is(lost, kerr.ProducerFenced) && !errors.Is(lost, kerr.InvalidProducerEpoch) {
+		var next *tx
+		if next, err = r.begin(ctx, group); err == nil {
+			next.close()
+		}
+	}
+	if err == nil {
+		err = r.decided(ctx, topics.Audit)
+	}
+	var done map[string]bool
+	if err == nil {
+		done, err = r.done(ctx, id)
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("committing: %w; whether it came about is not known: %w", lost, err)
+	case !done[group]:
+		return fmt.Errorf("committing: %w", lost)
+	}
+	return nil
+}
+
+// poll asks until the answer is yes.
+func poll(ctx context.Context, done func() (bool, error)) error {
+	for {
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
