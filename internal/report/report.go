@@ -90,7 +90,7 @@ func FromEnv(getenv func(string) string, version string) (*Sentry, error) {
 
 func newSentry(o sentry.ClientOptions) (*Sentry, error) {
 	o.DisableMetrics, o.DisableClientReports, o.DisableTelemetryBuffer = true, true, true // events alone, by the plain queue
-	o.Integrations = func([]sentry.Integration) []sentry.Integration { return nil } // they add what they find: modules, source, variables
+	o.Integrations = func([]sentry.Integration) []sentry.Integration { return nil }       // they add what they find: modules, source, variables
 	client, err := sentry.NewClient(o)
 	if err != nil {
 		return nil, fmt.Errorf("SENTRY_DSN: %w", err) // it quotes no secret
