@@ -247,7 +247,7 @@ func since(now time.Time, unix Figure) Figure {
 func states(f families) []State {
 	counted := f.by("state", ordersByState, sum)
 	out := []State{}
-	for _, name := range []string{schemas.Placed, schemas.Approved, schemas.Invoiced, schemas.Delivered, schemas.Rejected, schemas.Cancelled, schemas.Expired} {
+	for _, name := range schemas.OrderStates() {
 		if n, ok := counted[name]; ok {
 			out = append(out, State{name, n})
 			delete(counted, name)
