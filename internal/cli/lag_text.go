@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/orderlog/orderlog/internal/downtime"
+	"github.com/orderlog/orderlog/internal/figure"
 	"github.com/orderlog/orderlog/internal/lag"
 )
 
@@ -55,7 +56,7 @@ func byNeed(ts []lag.Topic) []lag.Topic {
 }
 
 // urgency has what is not known come first.
-func urgency(n lag.Number) float64 {
+func urgency(n figure.Figure) float64 {
 	if !n.Known() {
 		return math.Inf(1)
 	}
@@ -132,7 +133,7 @@ func counted(n int64, estimated bool) string {
 }
 
 // ago is a lag in seconds.
-func ago(n lag.Number) string {
+func ago(n figure.Figure) string {
 	switch {
 	case !n.Known():
 		return "?"
@@ -142,7 +143,7 @@ func ago(n lag.Number) string {
 	return long(float64(n))
 }
 
-func catchUp(n lag.Number) string {
+func catchUp(n figure.Figure) string {
 	switch {
 	case !n.Known():
 		return ""
@@ -152,7 +153,7 @@ func catchUp(n lag.Number) string {
 	return ago(n)
 }
 
-func perSecond(n lag.Number) string {
+func perSecond(n figure.Figure) string {
 	switch {
 	case !n.Known():
 		return ""

@@ -2,7 +2,6 @@ package lag
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -16,6 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/orderlog/orderlog/internal/figure"
 )
 
 func must(t testing.TB, err error) {
@@ -437,7 +438,7 @@ func TestMembers(t *testing.T) {
 func TestCatchUp(t *testing.T) {
 	for _, c := range []struct {
 		lag           int64
-		in, out, want Number
+		in, out, want figure.Figure
 	}{
 		{0, unknown, unknown, 0},
 		{0, 100, 0, 0},
@@ -465,8 +466,8 @@ func TestRates(t *testing.T) {
 	for _, c := range []struct {
 		at        int64 // of the group, ten seconds later than before
 		more      int   // records that have come
-		out, in   Number
-		catchUp   Number
+		out, in   figure.Figure
+		catchUp   figure.Figure
 		catchesUp string
 	}{
 		{0, 0, unknown, unknown, unknown, "one round says nothing"},
@@ -488,20 +489,8 @@ func TestRates(t *testing.T) {
 	}
 }
 
-func same(a, b Number) bool {
+func same(a, b figure.Figure) bool {
 	return a == b || !a.Known() && !b.Known() || math.Abs(float64(a-b)) < 1e-9
-}
-
-func TestNumberJSON(t *testing.T) {
-	for _, n := range []Number{0, 1.5, unknown, never} {
-		text, err := json.Marshal(n)
-		must(t, err)
-		back := Number(7)
-		must(t, json.Unmarshal(text, &back))
-		if !same(n, back) {
-			t.Errorf("%v is %s and read as %v", float64(n), text, float64(back))
-		}
-	}
 }
 
 // More groups and partitions are not more requests.
