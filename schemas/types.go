@@ -52,6 +52,12 @@ const (
 	Expired   = "expired"
 )
 
+// OrderStates are all of them, in the order in which an order has them: first those on
+// its way, then those of orders that died.
+func OrderStates() []string {
+	return []string{Placed, Approved, Invoiced, Delivered, Rejected, Cancelled, Expired}
+}
+
 // States of an ask, what an order wants of a resource.
 const (
 	AskNone  = "none"

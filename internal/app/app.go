@@ -12,27 +12,18 @@ import (
 	"sync"
 	"time"
 
-	"github.com/lovoo/goka"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/orderlog/orderlog/internal/calendar"
 	"github.com/orderlog/orderlog/internal/devbroker"
-	"github.com/orderlog/orderlog/internal/effect"
 	"github.com/orderlog/orderlog/internal/folder"
 	"github.com/orderlog/orderlog/internal/lag"
-	"github.com/orderlog/orderlog/internal/ledger"
-	"github.com/orderlog/orderlog/internal/mend"
 	"github.com/orderlog/orderlog/internal/metric"
 	"github.com/orderlog/orderlog/internal/probe"
 	"github.com/orderlog/orderlog/internal/tally"
 	"github.com/orderlog/orderlog/internal/topicplan"
 	"github.com/orderlog/orderlog/kgoka"
-	"github.com/orderlog/orderlog/processors"
-	"github.com/orderlog/orderlog/processors/graph"
 	"github.com/orderlog/orderlog/schemas"
-	"github.com/orderlog/orderlog/topics"
 )
 
 // App is one process of orderlog.
@@ -43,13 +34,13 @@ type App struct {
 	stops   []func() error // last in, first out
 	serde   *schemas.Serde
 	client  []kgo.Opt
-	npart   int32                                                    // partitions that the topics have
-	procs   map[string]*kgoka.Processor                              // that run, or are to
-	make    map[string]func() (*kgoka.Processor, error)              // what a processor is after a pause
-	runs    map[string]func(context.Context, *kgoka.Processor) error // each of them, and what works beside it
-	lag     *lag.Exporter                                            // nil where nobody may ask, and before it is known which cluster
-	figures *figures                                                 // nil where nobody may ask
-	tell    map[string]probe.Collectors                              // what each of them tells beside the runtime's figures, if anything
+	npart   int32                                       // partitions that the topics have
+	procs   map[string]*kgoka.Processor                 // that run, or are to
+	make    map[string]func() (*kgoka.Processor, error) // what a processor is after a pause
+	runs    map[string]runs                             // each of them, and what works beside it
+	lag     *lag.Exporter                               // nil where nobody may ask, and before it is known which cluster
+	figures *figures                                    // nil where nobody may ask
+	tell    map[string]probe.Collectors                 // what each of them tells beside the runtime's figures, if anything
 	pauses  *pauses
 	broker  *devbroker.Broker // nil unless embedded
 	addr    Addresses
@@ -73,7 +64,7 @@ func New(cfg Config) (*App, error) {
 		return nil, err
 	}
 	a := &App{cfg: cfg, procs: map[string]*kgoka.Processor{}, make: map[string]func() (*kgoka.Processor, error){},
-		runs: map[string]func(context.Context, *kgoka.Processor) error{}, pauses: newPauses(), tell: map[string]probe.Collectors{}, failed: make(chan error, 1)}
+		runs: map[string]runs{}, pauses: newPauses(), tell: map[string]probe.Collectors{}, failed: make(chan error, 1)}
 	if cfg.HTTP != "" {
 		a.figures = &figures{tally.New(cfg.Now), metric.NewClients()}
 	}
@@ -265,110 +256,6 @@ func (a *App) topics(ctx context.Context, adm *kadm.Client) error {
 	}
 	a.npart = found[0].Partitions
 	return nil
-}
-
-func (a *App) run(ctx context.Context) error {
-	env := graph.Env{Namespace: a.cfg.Namespace, Partitions: int(a.npart), Serde: a.serde, Now: a.cfg.Now,
-		Log: a.cfg.Log, Report: a.cfg.Report, BeforeDecide: a.cfg.BeforeDecide}
-	alone := func(ctx context.Context, p *kgoka.Processor) error { return p.Run(ctx) }
-	rules := a.cfg.Rules
-	if a.cfg.Effects != nil {
-		rules.Notification = a.cfg.Effects.Rule()
-	}
-	for _, r := range processors.All(rules) {
-		cfg := a.runtime()
-		cfg.Origins, cfg.Coalesce = true, r.Name() != "order" // every transition stays in the order log
-		cfg.SamePartition = []string{topics.Prefixed(a.cfg.Namespace, topics.Retry)}
-		own := a.traced(a.observed(a.scheduled(env, r.Name()), &cfg, r.Name()), &cfg, r.Name())
-		if err := a.add(r.Name(), cfg, r.Graph(own), a.counting(own, r.Name(), alone)); err != nil {
-			return err
-		}
-	}
-	if err := a.calendar(env); err != nil {
-		return err
-	}
-	if err := a.effects(env); err != nil {
-		return err
-	}
-	a.spawn()
-	return nil
-}
-
-// calendar counts what failed, too, where somebody may ask.
-func (a *App) calendar(env graph.Env) error {
-	c := calendar.New(env)
-	run := c.Run
-	if a.cfg.HTTP != "" {
-		dead := mend.NewFigures(mend.Config{Opts: a.client, Serde: a.serde, Namespace: a.cfg.Namespace}, a.cfg.Log)
-		a.tells(calendar.Name, c, dead)
-		run = beside(c.Run, c.Count, func(ctx context.Context, _ *kgoka.Processor) { dead.Follow(ctx) })
-	}
-	cfg := a.runtime()
-	a.observed(env, &cfg, calendar.Name)
-	return a.add(calendar.Name, c.Runtime(cfg), c.Graph(), run)
-}
-
-func (a *App) effects(env graph.Env) error {
-	if !a.wanted(ledger.Name) {
-		return nil
-	}
-	to, err := effect.New(*a.cfg.Effects, effect.Options{Dir: a.folder(MailFolder), Dial: a.cfg.Dial, Report: a.cfg.Report})
-	if err != nil {
-		return err
-	}
-	a.onStop(func() error { to.Close(); return nil })
-	cfg := a.runtime()
-	l := ledger.New(a.traced(a.observed(a.scheduled(env, ledger.Name), &cfg, ledger.Name), &cfg, ledger.Name), to)
-	a.tells(ledger.Name, l)
-	return a.add(ledger.Name, l.Runtime(cfg), l.Graph(), l.Run)
-}
-
-func (a *App) tells(processor string, cs ...prometheus.Collector) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.tell[processor] = cs
-}
-
-// scheduled is env with the schedule of a processor.
-func (a *App) scheduled(env graph.Env, processor string) graph.Env {
-	env.Schedule = a.cfg.Schedule
-	if own, ok := a.cfg.Schedules[processor]; ok {
-		env.Schedule = own
-	}
-	return env
-}
-
-func (a *App) wanted(processor string) bool {
-	if a.cfg.Effects == nil && ofEffects(processor) {
-		return false
-	}
-	return len(a.cfg.Processors) == 0 || slices.Contains(a.cfg.Processors, processor)
-}
-
-// add makes a processor, unless it is not wanted. run runs it, with what works
-// beside it.
-func (a *App) add(name string, cfg kgoka.Config, g *goka.GroupGraph, run func(context.Context, *kgoka.Processor) error) error {
-	if !a.wanted(name) {
-		return nil
-	}
-	if a.cfg.Tune != nil {
-		a.cfg.Tune(&cfg)
-	}
-	anew := func() (*kgoka.Processor, error) { return kgoka.NewProcessor(cfg, g) }
-	p, err := anew()
-	if err != nil {
-		return fmt.Errorf("processor %s: %w", name, err)
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.procs[name], a.make[name], a.runs[name] = p, anew, run
-	return nil
-}
-
-// runtime is what all groups have in common.
-func (a *App) runtime() kgoka.Config {
-	return kgoka.Config{Brokers: a.addr.Brokers, ClientOpts: a.client, Instance: a.cfg.Instance, Dir: a.folder("tables"),
-		Standby: a.cfg.Standby, Log: a.cfg.Log}
 }
 
 // spawn runs the processors until Stop, all at once, and reports the first that

@@ -2,11 +2,7 @@ package app_test
 
 import (
 	"cmp"
-	"context"
-	"io"
 	"maps"
-	"net"
-	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -101,30 +97,15 @@ func TestFigures(t *testing.T) {
 			t.Errorf("the oldest open order is of %v, want two minutes after %d", at, began.Unix())
 		}
 		w.documented(cfg.Dial)
-		text := w.metrics(cfg.Dial, "application/openmetrics-text; version=1.0.0")
+		text := w.get(cfg.Dial, "/metrics", "application/openmetrics-text; version=1.0.0")
 		if !regexp.MustCompile(`(?m)^orderlog_order_state_duration_seconds_bucket.* # \{trace_id="` + trace + `"\}`).MatchString(text) {
 			t.Error("no exemplar with the order's trace")
 		}
 	})
 }
 
-// metrics is what /metrics answers.
-func (w *world) metrics(dial func(ctx context.Context, network, address string) (net.Conn, error), accept string) string {
-	w.t.Helper()
-	req, err := http.NewRequest(http.MethodGet, "http://"+w.Addresses().HTTP+"/metrics", nil)
-	must(w.t, err)
-	req.Header.Set("Accept", accept)
-	cl := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
-	resp, err := cl.Do(req)
-	must(w.t, err)
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	must(w.t, err)
-	return string(text)
-}
-
 // documented compares what /metrics has with the table in docs/metrics.md.
-func (w *world) documented(dial func(ctx context.Context, network, address string) (net.Conn, error)) {
+func (w *world) documented(dial dialer) {
 	w.t.Helper()
 	page, err := os.ReadFile("../../docs/metrics.md")
 	must(w.t, err)
@@ -133,7 +114,7 @@ func (w *world) documented(dial func(ctx context.Context, network, address strin
 	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| (\\w+) \\| ([^|]*) \\| [^|]+ \\|$").FindAllStringSubmatch(string(page), -1) {
 		known[m[1]] = row{m[2], strings.ReplaceAll(m[3], "`", "")}
 	}
-	text := w.metrics(dial, "text/plain")
+	text := w.get(dial, "/metrics", "text/plain")
 	kinds, labels, help := map[string]string{}, map[string]string{}, map[string]string{}
 	var name string
 	for line := range strings.Lines(text) {

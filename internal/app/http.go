@@ -17,16 +17,12 @@ func (a *App) probes(context.Context) error {
 	if a.cfg.HTTP == "" {
 		return nil
 	}
-	listen := a.cfg.Listen
-	if listen == nil {
-		listen = net.Listen
-	}
 	reg := probe.Registry(a.parts, append(a.figures.collectors(), cluster{a}, a.cfg.Trace)...)
 	shown := status.New(status.Config{Gatherer: reg, Groups: a.groups()})
 	h := probe.Handler(reg, a.parts, shown.Handler())
-	s, err := probe.Serve(listen, a.cfg.HTTP, h)
+	s, err := probe.Serve(a.cfg.Listen, a.cfg.HTTP, h)
 	if host, _, bad := net.SplitHostPort(a.cfg.HTTP); errors.Is(err, syscall.EADDRINUSE) && a.cfg.HTTPElse && bad == nil {
-		s, err = probe.Serve(listen, net.JoinHostPort(host, "0"), h)
+		s, err = probe.Serve(a.cfg.Listen, net.JoinHostPort(host, "0"), h)
 	}
 	if err != nil {
 		return err

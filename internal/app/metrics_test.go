@@ -1,11 +1,7 @@
 package app_test
 
 import (
-	"context"
-	"io"
 	"maps"
-	"net"
-	"net/http"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -21,26 +17,22 @@ import (
 )
 
 // scrape reads /metrics: the figures by name and labels, of those whose names begin so.
-func (w *world) scrape(dial func(ctx context.Context, network, address string) (net.Conn, error), begin string) map[string]float64 {
+func (w *world) scrape(dial dialer, begin string) map[string]float64 {
 	w.t.Helper()
-	cl := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
-	resp, err := cl.Get("http://" + w.Addresses().HTTP + "/metrics")
-	must(w.t, err)
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	must(w.t, err)
-	if bad, err := promlint.New(strings.NewReader(string(text))).Lint(); err != nil || len(bad) > 0 {
+	text := w.get(dial, "/metrics", "")
+	if bad, err := promlint.New(strings.NewReader(text)).Lint(); err != nil || len(bad) > 0 {
 		w.t.Errorf("%v, %v", bad, err)
 	}
 	got := map[string]float64{}
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text) {
 		if line[0] == '#' {
 			continue
 		}
 		at := strings.LastIndexByte(line, ' ')
 		if name, ok := strings.CutPrefix(line[:max(0, at)], begin); ok {
-			got[name], err = strconv.ParseFloat(strings.TrimSpace(line[at:]), 64)
+			v, err := strconv.ParseFloat(strings.TrimSpace(line[at:]), 64)
 			must(w.t, err)
+			got[name] = v
 		}
 	}
 	return got

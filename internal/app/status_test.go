@@ -17,10 +17,16 @@ import (
 	"github.com/orderlog/orderlog/schemas"
 )
 
-func (w *world) get(dial func(ctx context.Context, network, address string) (net.Conn, error), path string) string {
+type dialer = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// get is what the process answers, in the form that is accepted; "": any.
+func (w *world) get(dial dialer, path, accept string) string {
 	w.t.Helper()
+	req, err := http.NewRequest(http.MethodGet, "http://"+w.Addresses().HTTP+path, nil)
+	must(w.t, err)
+	req.Header.Set("Accept", accept)
 	cl := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
-	resp, err := cl.Get("http://" + w.Addresses().HTTP + path)
+	resp, err := cl.Do(req)
 	must(w.t, err)
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
@@ -42,7 +48,7 @@ func TestStatusOfThePipeline(t *testing.T) {
 		w.send(price("sku_pen", 150), receive("sku_pen", 10), deliver("ord_none"))
 		time.Sleep(time.Minute)
 		read := func() (s status.Status) {
-			must(t, json.Unmarshal([]byte(w.get(cfg.Dial, "/status.json?since=0")), &s))
+			must(t, json.Unmarshal([]byte(w.get(cfg.Dial, "/status.json?since=0", "")), &s))
 			return s
 		}
 		read() // from here on somebody looks, each second
@@ -79,7 +85,7 @@ func TestStatusOfThePipeline(t *testing.T) {
 		if len(s.Problems) != 1 || !strings.HasPrefix(s.Problems[0].What, "1 dead letter waits for somebody") {
 			t.Errorf("problems %+v", s.Problems)
 		}
-		if page := w.get(cfg.Dial, "/"); !strings.Contains(page, "1 dead letter waits for somebody") {
+		if page := w.get(cfg.Dial, "/", ""); !strings.Contains(page, "1 dead letter waits for somebody") {
 			t.Errorf("the page says\n%s", page)
 		}
 	})

@@ -21,8 +21,6 @@ type orderSum struct {
 	oldest int64 // Unix ms; least timestamp of the records that placed orders which are open
 }
 
-var states = []string{schemas.Placed, schemas.Approved, schemas.Invoiced, schemas.Delivered, schemas.Rejected, schemas.Cancelled, schemas.Expired}
-
 // NewOrders counts the rows of the processor order.
 func NewOrders(env graph.Env) *Orders {
 	return &Orders{Census[orderSum]{Of: "orders", Now: env.Now, Log: env.Log, Take: func(ctx context.Context, p *kgoka.Processor) (orderSum, int64, error) {
@@ -67,7 +65,7 @@ func (o *Orders) Collect(ch chan<- prometheus.Metric) {
 	if sum == nil {
 		return
 	}
-	for _, s := range states {
+	for _, s := range schemas.OrderStates() {
 		ch <- prometheus.MustNewConstMetric(orderCount, prometheus.GaugeValue, float64(sum.states[s]), s)
 	}
 	if sum.oldest != math.MaxInt64 {

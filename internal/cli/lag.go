@@ -150,7 +150,8 @@ func (s *session) lagOf(only []string, all bool, of lagPatterns) (lag.Config, er
 	}
 	want := func(group string) bool { return named(group) && of.match(group) }
 	c := lag.Config{Now: s.env.Now}
-	if all = all || of.given(); all {
+	all = all || of.given()
+	if all {
 		c.Others = want
 	}
 	var ours []string

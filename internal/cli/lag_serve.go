@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,11 +16,7 @@ import (
 
 // serveLag tells what e sees until ctx ends.
 func (s *session) serveLag(ctx context.Context, e *lag.Exporter, address string) error {
-	listen := s.env.Listen
-	if listen == nil {
-		listen = net.Listen
-	}
-	server, err := probe.Serve(listen, address, lagHandler(e))
+	server, err := probe.Serve(s.env.Listen, address, lagHandler(e))
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -15,12 +14,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderlog/orderlog/internal/figure"
 	"github.com/orderlog/orderlog/internal/lag"
 )
 
 // A round with every kind of figure in it.
 func someRound() *lag.Round {
-	nan, inf := lag.Number(math.NaN()), lag.Number(math.Inf(1))
+	nan, inf := figure.Unknown(), figure.Never()
 	return &lag.Round{
 		At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Groups: []lag.Group{{Group: "a", State: "Stable", Members: 2}, {Group: "b", State: "Empty", CatchUp: inf}, {Group: "c", State: "Stable", Members: 1, CatchUp: nan},
@@ -54,7 +54,7 @@ idle   Empty         0
 
 func TestFailAbove(t *testing.T) {
 	unknown := someRound()
-	unknown.Topics[2].Seconds = lag.Number(math.NaN())
+	unknown.Topics[2].Seconds = figure.Unknown()
 	blind := &lag.Round{Faults: []error{io.EOF}}
 	for _, c := range []struct {
 		name  string

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/orderlog/orderlog/internal/downtime"
+	"github.com/orderlog/orderlog/internal/figure"
 	"github.com/orderlog/orderlog/internal/lag"
 )
 
@@ -47,15 +48,6 @@ func (s *session) lagTables(w io.Writer, round *lag.Round, parts bool, bars int)
 	return grid(w, s.lagTopics(round, bars))
 }
 
-func cells(words ...string) (row []cell) {
-	for _, text := range words {
-		row = append(row, cell{text: text})
-	}
-	return row
-}
-
-func figure(text string) cell { return cell{text: text, right: true} }
-
 // byNeed is the order in which one should look at them.
 func byNeed(ts []lag.Topic) []lag.Topic {
 	return slices.SortedStableFunc(slices.Values(ts), func(a, b lag.Topic) int {
@@ -64,7 +56,7 @@ func byNeed(ts []lag.Topic) []lag.Topic {
 }
 
 // urgency has what is not known come first.
-func urgency(n lag.Number) float64 {
+func urgency(n figure.Figure) float64 {
 	if !n.Known() {
 		return math.Inf(1)
 	}
@@ -78,10 +70,7 @@ func (s *session) lagTopics(round *lag.Round, bars int) [][]cell {
 	for _, g := range round.Groups {
 		of[g.Group], idle[g.Group] = g, true
 	}
-	head := cells("GROUP", "STATE", "MEMBERS", "TOPIC", "PARTITIONS", "LAG", "RECORDS", "SECONDS", "IN/s", "OUT/s", "CATCH-UP", "SAFE")
-	for _, i := range []int{2, 4, 5, 6, 7, 8, 9, 10} {
-		head[i].right = true
-	}
+	head := heading(nil, "GROUP", "STATE", ">MEMBERS", "TOPIC", ">PARTITIONS", ">LAG", ">RECORDS", ">SECONDS", ">IN/s", ">OUT/s", ">CATCH-UP", "SAFE")
 	rows := [][]cell{barred(head, bars, 0)}
 	most := int64(1)
 	for _, t := range round.Topics {
@@ -90,7 +79,7 @@ func (s *session) lagTopics(round *lag.Round, bars int) [][]cell {
 	for _, t := range byNeed(round.Topics) {
 		g := of[t.Group]
 		delete(idle, t.Group)
-		catch := figure(catchUp(t.CatchUp))
+		catch := numeral(catchUp(t.CatchUp))
 		if t.CatchUp.Endless() {
 			catch.paint = st.bad
 		}
@@ -98,21 +87,18 @@ func (s *session) lagTopics(round *lag.Round, bars int) [][]cell {
 		if g.State != "Stable" && t.Records > 0 {
 			state.paint = st.warn
 		}
-		rows = append(rows, barred([]cell{{text: t.Group}, state, figure(strconv.Itoa(g.Members)), {text: t.Topic}, figure(strconv.Itoa(t.Partitions)),
-			figure(strconv.FormatInt(t.Lag, 10)), figure(counted(t.Records, t.Estimated)), figure(ago(t.Seconds)), figure(perSecond(t.In)), figure(perSecond(t.Out)),
+		rows = append(rows, barred([]cell{{text: t.Group}, state, numeral(strconv.Itoa(g.Members)), {text: t.Topic}, numeral(strconv.Itoa(t.Partitions)),
+			numeral(strconv.FormatInt(t.Lag, 10)), numeral(counted(t.Records, t.Estimated)), numeral(ago(t.Seconds)), numeral(perSecond(t.In)), numeral(perSecond(t.Out)),
 			catch, {text: safeText(t.Safe)}}, bars, float64(t.Records)/float64(most)))
 	}
 	for _, name := range sorted(idle) { // it reads nothing that is there
-		rows = append(rows, append(cells(name, of[name].State), figure(strconv.Itoa(of[name].Members))))
+		rows = append(rows, []cell{{text: name}, {text: of[name].State}, numeral(strconv.Itoa(of[name].Members))})
 	}
 	return rows
 }
 
 func (s *session) lagPartitions(round *lag.Round, bars int) [][]cell {
-	head := cells("GROUP", "TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "RECORDS", "SECONDS", "SAFE")
-	for i := 2; i < 8; i++ {
-		head[i].right = true
-	}
+	head := heading(nil, "GROUP", "TOPIC", ">PARTITION", ">COMMITTED", ">END", ">LAG", ">RECORDS", ">SECONDS", "SAFE")
 	rows := [][]cell{barred(head, bars, 0)}
 	most := int64(1)
 	for _, p := range round.Partitions {
@@ -124,8 +110,8 @@ func (s *session) lagPartitions(round *lag.Round, bars int) [][]cell {
 		if p.Committed >= 0 {
 			committed, behind = strconv.FormatInt(p.Committed, 10), strconv.FormatInt(p.Lag, 10)
 		}
-		rows = append(rows, barred([]cell{{text: p.Group}, {text: p.Topic}, figure(strconv.Itoa(int(p.Partition))), figure(committed), figure(strconv.FormatInt(p.End, 10)),
-			figure(behind), figure(counted(p.Records, p.Estimated)), figure(ago(p.Seconds)), {text: safeText(p.Safe)}}, bars, float64(p.Records)/float64(most)))
+		rows = append(rows, barred([]cell{{text: p.Group}, {text: p.Topic}, numeral(strconv.Itoa(int(p.Partition))), numeral(committed), numeral(strconv.FormatInt(p.End, 10)),
+			numeral(behind), numeral(counted(p.Records, p.Estimated)), numeral(ago(p.Seconds)), {text: safeText(p.Safe)}}, bars, float64(p.Records)/float64(most)))
 	}
 	return rows
 }
@@ -147,7 +133,7 @@ func counted(n int64, estimated bool) string {
 }
 
 // ago is a lag in seconds.
-func ago(n lag.Number) string {
+func ago(n figure.Figure) string {
 	switch {
 	case !n.Known():
 		return "?"
@@ -157,7 +143,7 @@ func ago(n lag.Number) string {
 	return long(float64(n))
 }
 
-func catchUp(n lag.Number) string {
+func catchUp(n figure.Figure) string {
 	switch {
 	case !n.Known():
 		return ""
@@ -167,7 +153,7 @@ func catchUp(n lag.Number) string {
 	return ago(n)
 }
 
-func perSecond(n lag.Number) string {
+func perSecond(n figure.Figure) string {
 	switch {
 	case !n.Known():
 		return ""

@@ -288,6 +288,18 @@ type cell struct {
 	paint func(string) string
 }
 
+// numeral is a cell with a number.
+func numeral(text string) cell { return cell{text: text, right: true} }
+
+// heading is the first row of a grid; > before a name has it stand over numbers.
+func heading(paint func(string) string, names ...string) (row []cell) {
+	for _, name := range names {
+		text, right := strings.CutPrefix(name, ">")
+		row = append(row, cell{text, right, paint})
+	}
+	return row
+}
+
 // grid prints rows in columns, two blanks between them.
 func grid(w io.Writer, rows [][]cell) error {
 	var widths []int

@@ -101,7 +101,6 @@ func (s *session) explainOrder(err error) error {
 
 func newOrderList(s *session) *cobra.Command {
 	var f client.Filter
-	states := []string{schemas.Placed, schemas.Approved, schemas.Invoiced, schemas.Delivered, schemas.Rejected, schemas.Cancelled, schemas.Expired}
 	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List orders, the last placed first",
@@ -123,7 +122,7 @@ func newOrderList(s *session) *cobra.Command {
 			return s.show(orders, func(w io.Writer) error { return orderTable(w, orders) })
 		},
 	}
-	cmd.Flags().Var(newChoice(&f.State, "", states...), "state", "only orders in this state")
+	cmd.Flags().Var(newChoice(&f.State, "", schemas.OrderStates()...), "state", "only orders in this state")
 	cmd.Flags().StringVar(&f.Customer, "customer", "", "only orders of this `CUSTOMER`")
 	cmd.Flags().IntVar(&f.Limit, "limit", 20, "at most so many, 0 for all")
 	return cmd

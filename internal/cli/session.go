@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/app"
+	"github.com/orderlog/orderlog/internal/build"
 	"github.com/orderlog/orderlog/internal/report"
 	"github.com/orderlog/orderlog/internal/trace"
 	"github.com/orderlog/orderlog/schemas"
@@ -52,7 +53,7 @@ func (s *session) start(cmd *cobra.Command) error {
 		return err
 	}
 	s.log = s.newLog()
-	version := readVersion().Version
+	version := build.Read().Version
 	if s.trace, err = trace.FromEnv(s.env.Getenv, version, s.log); err != nil {
 		return &usageError{err}
 	}

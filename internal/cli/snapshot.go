@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/orderlog/orderlog/internal/app"
+	"github.com/orderlog/orderlog/internal/build"
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/snapshot"
 )
@@ -45,7 +46,7 @@ func (s *session) store(where string) (snapshot.Store, error) {
 }
 
 func (s *session) snapshotConfig() snapshot.Config {
-	return snapshot.Config{Opts: s.kafka(), Namespace: s.set.namespace, Version: readVersion().Version, Now: s.env.Now, Tell: func(what string) { s.log.Info(what) }}
+	return snapshot.Config{Opts: s.kafka(), Namespace: s.set.namespace, Version: build.Read().Version, Now: s.env.Now, Tell: func(what string) { s.log.Info(what) }}
 }
 
 func newSnapshotCreate(s *session) *cobra.Command {

@@ -186,21 +186,13 @@ func (p picture) verdict(w io.Writer) {
 	}
 }
 
-func (p picture) heading(names ...string) (row []cell) {
-	for _, name := range names {
-		text, right := strings.CutPrefix(name, ">")
-		row = append(row, cell{text, right, p.dim})
-	}
-	return row
-}
-
 // flow is how orders go, and have gone.
 func (p picture) flow(width int) [][]cell {
 	columns := min(60, max(8, width-60))
 	if width < beside {
 		columns = min(60, max(8, width-24))
 	}
-	rows := [][]cell{p.heading("ORDERS", ">NOW", "LAST 5 MINUTES")}
+	rows := [][]cell{heading(p.dim, "ORDERS", ">NOW", "LAST 5 MINUTES")}
 	for _, f := range []struct {
 		name  string
 		paint func(string) string
@@ -233,26 +225,25 @@ func thin(past []status.Sample, columns int, of func(status.Sample) status.Figur
 }
 
 func (p picture) states(width int) [][]cell {
-	rows := [][]cell{p.heading("STATE", ">ORDERS", "")}
+	rows := [][]cell{heading(p.dim, "STATE", ">ORDERS", "")}
 	most := status.Figure(1)
 	for _, s := range p.now.States {
 		most = max(most, s.Orders)
 	}
 	for _, s := range p.now.States {
-		rows = append(rows, []cell{{text: s.Name}, {text: s.Orders.Count(), right: true}, {text: meter(float64(s.Orders/most), min(24, max(6, width/8))), paint: p.good}})
+		rows = append(rows, []cell{{text: s.Name}, numeral(s.Orders.Count()), {text: meter(float64(s.Orders/most), min(24, max(6, width/8))), paint: p.good}})
 	}
 	return rows
 }
 
 func (p picture) processors(width int) [][]cell {
-	number := func(text string) cell { return cell{text: text, right: true} }
 	some := func(all []cell) []cell { // what a narrow terminal has room for
 		if width < beside {
 			return []cell{all[0], all[1], all[2], all[6], all[7]}
 		}
 		return all
 	}
-	rows := [][]cell{some(p.heading("PROCESSOR", "GROUP", ">IN/s", ">OUT/s", ">TX/s", ">ABORTED", ">TO COME", ">BEHIND", ">CATCH-UP"))}
+	rows := [][]cell{some(heading(p.dim, "PROCESSOR", "GROUP", ">IN/s", ">OUT/s", ">TX/s", ">ABORTED", ">TO COME", ">BEHIND", ">CATCH-UP"))}
 	for _, proc := range p.now.Processors {
 		group := cell{text: proc.State}
 		switch {
@@ -263,22 +254,22 @@ func (p picture) processors(width int) [][]cell {
 		case proc.State == "":
 			group = cell{text: "here", paint: p.dim}
 		}
-		behind := number(proc.Behind.Duration())
+		behind := numeral(proc.Behind.Duration())
 		if proc.Behind > status.BehindLong {
 			behind.paint = p.bad
 		}
-		rows = append(rows, some([]cell{{text: proc.Name}, group, number(proc.In.Rate()), number(proc.Out.Rate()), number(proc.Transactions.Rate()), number(proc.Aborted.Count()),
-			number(proc.Lag.Count()), behind, number(proc.CatchUp.Duration())}))
+		rows = append(rows, some([]cell{{text: proc.Name}, group, numeral(proc.In.Rate()), numeral(proc.Out.Rate()), numeral(proc.Transactions.Rate()), numeral(proc.Aborted.Count()),
+			numeral(proc.Lag.Count()), behind, numeral(proc.CatchUp.Duration())}))
 	}
 	return rows
 }
 
 func (p picture) effects() [][]cell {
-	rows := [][]cell{p.heading("MAILS AND WEBHOOKS", ">SENT/s", ">WAITING", ">OLDEST", ">FAILED")}
+	rows := [][]cell{heading(p.dim, "MAILS AND WEBHOOKS", ">SENT/s", ">WAITING", ">OLDEST", ">FAILED")}
 	for _, e := range p.now.Effects {
 		row := []cell{{text: e.Name}}
 		for _, text := range []string{e.Sent.Rate(), e.Pending.Count(), e.Oldest.Duration(), e.Failed.Count()} {
-			row = append(row, cell{text: text, right: true})
+			row = append(row, numeral(text))
 		}
 		rows = append(rows, row)
 	}

@@ -10,8 +10,6 @@ import (
 	"github.com/orderlog/orderlog/internal/build"
 )
 
-func readVersion() build.Info { return build.Read() }
-
 func newVersion(s *session) *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
@@ -19,7 +17,7 @@ func newVersion(s *session) *cobra.Command {
 		Args:    nothing(),
 		Example: example("orderlog version -o json"),
 		RunE: func(*cobra.Command, []string) error {
-			v := readVersion()
+			v := build.Read()
 			return s.show(v, func(w io.Writer) error {
 				revision := cmp.Or(v.Revision, "unknown")
 				if v.Modified {

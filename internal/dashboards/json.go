@@ -252,9 +252,9 @@ const alerts = `ALERTS{alertname=~"Orderlog.+", alertstate="firing"}`
 // links lead to the other boards, with the same time and variables, and to what tells
 // more of one order than a chart can.
 func links(from string) (ls []dashboard.DashboardLink) {
-	for _, to := range []struct{ uid, title string }{{overviewUID, "Overview"}, {lagUID, "Lag"}, {processorUID, "Processor"}, {retriesUID, "Retries and dead letters"}, {kafkaUID, "Kafka and clients"}} {
-		if to.uid != from {
-			ls = append(ls, link(to.title, "/d/"+to.uid, "Another board, same time", false))
+	for _, to := range Boards() {
+		if to.UID != from {
+			ls = append(ls, link(strings.TrimPrefix(to.Title, "orderlog / "), "/d/"+to.UID, "Another board, same time", false))
 		}
 	}
 	return append(ls, link("Why?", repo+"docs/cli.md#orderlog-why", "`orderlog why ORDER` tells what has become of one order, and where it waits", true),

@@ -1,10 +1,6 @@
 package dashboards
 
-const (
-	kafkaUID = "orderlog-kafka"
-
-	oneInstance = `{job="$job", instance=~"$instance"}`
-)
+const oneInstance = `{job="$job", instance=~"$instance"}`
 
 func kafka() Board {
 	client := func(by, metric string) string {
@@ -13,7 +9,7 @@ func kafka() Board {
 	failed := func(metric string) string { // which has no series before the first
 		return `(sum(rate(orderlog_kafka_client_` + metric + oneInstance + `[$__rate_interval])) or vector(0))`
 	}
-	return Board{UID: kafkaUID, Title: "orderlog / Kafka and clients", Description: "The brokers as orderlog's clients see them, and the processes themselves.",
+	return Board{UID: "orderlog-kafka", Title: "orderlog / Kafka and clients", Description: "The brokers as orderlog's clients see them, and the processes themselves.",
 		Variables: []Variable{{Name: "instance", Query: `label_values(orderlog_transactions_total{job="$job"}, instance)`, Many: true}},
 		Rows: []Row{
 			{"Instances", []Panel{

@@ -1,13 +1,9 @@
 package dashboards
 
-const (
-	lagUID = "orderlog-lag"
-
-	oneGroup = `{job="$job", consumergroup=~"$consumergroup"}`
-)
+const oneGroup = `{job="$job", consumergroup=~"$consumergroup"}`
 
 func lags() Board {
-	return Board{UID: lagUID, Title: "orderlog / Lag", Description: "How far each consumer group of the cluster is behind, in records and in seconds, whether it catches up, and how long it may stay down.",
+	return Board{UID: "orderlog-lag", Title: "orderlog / Lag", Description: "How far each consumer group of the cluster is behind, in records and in seconds, whether it catches up, and how long it may stay down.",
 		Variables: []Variable{{Name: "consumergroup", Query: `label_values(kafka_consumergroup_members{job="$job"}, consumergroup)`, Many: true}},
 		Rows: []Row{
 			{"Groups", []Panel{

@@ -1,9 +1,7 @@
 package dashboards
 
-const overviewUID = "orderlog-overview"
-
 func overview() Board {
-	return Board{UID: overviewUID, Title: "orderlog / Overview", Description: "Are orders flowing? If a number is orange or vermilion, its description says where to look next.", Rows: []Row{
+	return Board{UID: "orderlog-overview", Title: "orderlog / Overview", Description: "Are orders flowing? If a number is orange or vermilion, its description says where to look next.", Rows: []Row{
 		{"Are orders flowing?", []Panel{
 			{Kind: Stat, Title: "Placed", Width: 4, Height: 4, Unit: "suffix: orders/s",
 				Says:    "Orders that came in. None at an hour that has some otherwise: ask who places them; commands that cannot be read show as dead letters.",

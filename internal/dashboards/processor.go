@@ -2,11 +2,7 @@ package dashboards
 
 import "fmt"
 
-const (
-	processorUID = "orderlog-processor"
-
-	oneProcessor = `{job="$job", instance=~"$instance", processor="$processor"}`
-)
+const oneProcessor = `{job="$job", instance=~"$instance", processor="$processor"}`
 
 // quantiles draws two of a histogram.
 func quantiles(metric string) []Query {
@@ -21,7 +17,7 @@ func processor() Board {
 		return `sum(rate(` + metric + oneProcessor + `[$__rate_interval]))`
 	}
 	const aborted = `(sum(rate(orderlog_transactions_aborted_total` + oneProcessor + `[$__rate_interval])) or vector(0))`
-	return Board{UID: processorUID, Title: "orderlog / Processor", Description: "One processor: what it does, how long it takes, what goes wrong, and the state of its tables.",
+	return Board{UID: "orderlog-processor", Title: "orderlog / Processor", Description: "One processor: what it does, how long it takes, what goes wrong, and the state of its tables.",
 		Variables: []Variable{
 			{Name: "processor", Query: `label_values(orderlog_transactions_total{job="$job"}, processor)`},
 			{Name: "instance", Query: `label_values(orderlog_transactions_total{job="$job", processor="$processor"}, instance)`, Many: true},

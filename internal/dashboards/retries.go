@@ -1,9 +1,7 @@
 package dashboards
 
-const retriesUID = "orderlog-retries"
-
 func retries() Board {
-	return Board{UID: retriesUID, Title: "orderlog / Retries and dead letters", Description: "What could not be handled: what comes back by itself, what waits for a person, and what the world has not been told.", Rows: []Row{
+	return Board{UID: "orderlog-retries", Title: "orderlog / Retries and dead letters", Description: "What could not be handled: what comes back by itself, what waits for a person, and what the world has not been told.", Rows: []Row{
 		{"Now", []Panel{
 			{Kind: Stat, Title: "Parked for another try", Width: 4, Height: 4, Unit: "short", Idle: "0",
 				Says:    "Records that come back when they are due: `orderlog retries list`.",

@@ -14,6 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/orderlog/orderlog/internal/figure"
 )
 
 // place is an offset of a log at which somebody stands.
@@ -99,7 +101,7 @@ func (r *Reader) tell(p *Partition, a *ahead, now time.Time, seen map[reading]ti
 	}
 	if known {
 		seen[who] = first
-		p.Seconds = Number(max(0, now.Sub(first).Round(time.Millisecond).Seconds()))
+		p.Seconds = figure.Figure(max(0, now.Sub(first).Round(time.Millisecond).Seconds()))
 	}
 }
 

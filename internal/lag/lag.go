@@ -5,13 +5,12 @@
 package lag
 
 import (
-	"encoding/json"
-	"math"
 	"slices"
 	"time"
 
 	"github.com/orderlog/orderlog/internal/calendar"
 	"github.com/orderlog/orderlog/internal/downtime"
+	"github.com/orderlog/orderlog/internal/figure"
 	"github.com/orderlog/orderlog/internal/ledger"
 	"github.com/orderlog/orderlog/processors"
 	"github.com/orderlog/orderlog/topics"
@@ -64,23 +63,23 @@ type Group struct {
 
 	// CatchUp is in how many seconds it will have read all, at the rates of the last
 	// rounds: +Inf if never, NaN as long as there was one round only.
-	CatchUp Number `json:"catch_up_seconds"`
+	CatchUp figure.Figure `json:"catch_up_seconds"`
 }
 
 // Topic is how far one group is on one topic: the sum of its partitions, or the worst
 // of them.
 type Topic struct {
-	Group      string `json:"group"`
-	Topic      string `json:"topic"`
-	Partitions int    `json:"partitions"`
-	Lag        int64  `json:"lag"`
-	Records    int64  `json:"records"`
-	Estimated  bool   `json:"estimated,omitempty"`
-	Seconds    Number `json:"lag_seconds"`      // the worst
-	In         Number `json:"in_per_second"`    // offsets that are written
-	Out        Number `json:"out_per_second"`   // offsets that are read
-	CatchUp    Number `json:"catch_up_seconds"` // as Group.CatchUp
-	Safe       *Safe  `json:"safe,omitempty"`   // the least
+	Group      string        `json:"group"`
+	Topic      string        `json:"topic"`
+	Partitions int           `json:"partitions"`
+	Lag        int64         `json:"lag"`
+	Records    int64         `json:"records"`
+	Estimated  bool          `json:"estimated,omitempty"`
+	Seconds    figure.Figure `json:"lag_seconds"`      // the worst
+	In         figure.Figure `json:"in_per_second"`    // offsets that are written
+	Out        figure.Figure `json:"out_per_second"`   // offsets that are read
+	CatchUp    figure.Figure `json:"catch_up_seconds"` // as Group.CatchUp
+	Safe       *Safe         `json:"safe,omitempty"`   // the least
 }
 
 // Partition is how far one group is on one partition.
@@ -103,7 +102,7 @@ type Partition struct {
 
 	// Seconds is the age of the next of them: 0 if there is none, NaN if it has not
 	// been read.
-	Seconds Number `json:"lag_seconds"`
+	Seconds figure.Figure `json:"lag_seconds"`
 
 	// Estimated says that not all up to Stable has been read, so that Records follows
 	// from the share of records among the offsets that have been; or that Seconds is
@@ -130,47 +129,10 @@ type Safe struct {
 	Setting string        `json:"setting"`       // that says so
 }
 
-// Number may be unknown, which is NaN and JSON's null, or without end, which is "+Inf" in
-// JSON as in Prometheus's.
-type Number float64
-
-var (
-	unknown = Number(math.NaN())
-	never   = Number(math.Inf(1))
-)
-
-// Known tells whether it is a number, or without end.
-func (n Number) Known() bool { return !math.IsNaN(float64(n)) }
-
-// Endless tells whether it has no end.
-func (n Number) Endless() bool { return math.IsInf(float64(n), 1) }
-
-// MarshalJSON implements json.Marshaler.
-func (n Number) MarshalJSON() ([]byte, error) {
-	switch {
-	case !n.Known():
-		return []byte("null"), nil
-	case n.Endless():
-		return []byte(`"+Inf"`), nil
-	}
-	return json.Marshal(float64(n))
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (n *Number) UnmarshalJSON(text []byte) error {
-	switch string(text) {
-	case "null":
-		*n = unknown
-	case `"+Inf"`:
-		*n = never
-	default:
-		return json.Unmarshal(text, (*float64)(n))
-	}
-	return nil
-}
+var unknown, never = figure.Unknown(), figure.Never()
 
 // worse is the larger one; what is unknown is no worse than what is known.
-func worse(a, b Number) Number {
+func worse(a, b figure.Figure) figure.Figure {
 	switch {
 	case !a.Known():
 		return b

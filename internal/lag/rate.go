@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/orderlog/orderlog/internal/figure"
 )
 
 // history is over how many rounds rates are taken.
@@ -25,7 +27,7 @@ func (r *Reader) rate(round *Round) {
 		now[of] = sample{round.At, s.read + p.at(), s.ended + p.Stable}
 	}
 	maps.DeleteFunc(r.moves, func(of stream, _ []sample) bool { _, there := now[of]; return !there })
-	group := map[string]Number{}
+	group := map[string]figure.Figure{}
 	for i := range round.Topics {
 		t := &round.Topics[i]
 		of := stream{t.Group, t.Topic}
@@ -40,7 +42,7 @@ func (r *Reader) rate(round *Round) {
 		moves = append(moves, s)
 		r.moves[of] = moves
 		if passed := s.at.Sub(moves[0].at).Seconds(); passed > 0 {
-			t.In, t.Out = Number(float64(s.ended-moves[0].ended)/passed), Number(float64(s.read-moves[0].read)/passed)
+			t.In, t.Out = figure.Figure(float64(s.ended-moves[0].ended)/passed), figure.Figure(float64(s.read-moves[0].read)/passed)
 		}
 		if t.CatchUp = catchUp(s.ended-s.read, t.In, t.Out); t.Records == 0 {
 			t.CatchUp = 0 // of what is left nothing is a record
@@ -60,8 +62,8 @@ func (r *Reader) rate(round *Round) {
 // catchUp is in how many seconds lag offsets will have been read, if in come and out are
 // read in a second. What is read within a second anyway is not being behind: a group
 // that keeps up always has something in hand.
-func catchUp(lag int64, in, out Number) Number {
-	left := Number(lag)
+func catchUp(lag int64, in, out figure.Figure) figure.Figure {
+	left := figure.Figure(lag)
 	switch {
 	case lag <= 0:
 		return 0

@@ -36,8 +36,11 @@ type Server struct {
 	done chan error
 }
 
-// Serve serves h at address.
+// Serve serves h at address; a nil listen is net.Listen.
 func Serve(listen func(network, address string) (net.Listener, error), address string, h http.Handler) (*Server, error) {
+	if listen == nil {
+		listen = net.Listen
+	}
 	l, err := listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listening for probes: %w", err)

@@ -3,7 +3,6 @@ package probe
 import (
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -45,7 +44,7 @@ func get(t *testing.T, s *Server, path string) (int, string) {
 func serve(t *testing.T, parts map[string]Part) *Server {
 	t.Helper()
 	all := func() map[string]Part { return parts }
-	s, err := Serve(net.Listen, "127.0.0.1:0", Handler(Registry(all), all, http.NotFoundHandler()))
+	s, err := Serve(nil, "127.0.0.1:0", Handler(Registry(all), all, http.NotFoundHandler()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/orderlog/orderlog/internal/figure"
 )
 
 // chart is figures over the time kept, drawn on wide x high units.
@@ -55,7 +57,7 @@ func newChart(id, title string, in scale, samples []*Sample, all ...series) char
 	top = in.edge(top)
 	c.Top, c.Half = text(Figure(top)), text(Figure(top/2))
 	for i, s := range all {
-		l := line{Name: s.name, Now: none, Most: text(Figure(peak(samples, s.of))), Class: fmt.Sprintf("line%d", i+1)}
+		l := line{Name: s.name, Now: figure.None, Most: text(Figure(peak(samples, s.of))), Class: fmt.Sprintf("line%d", i+1)}
 		if len(samples) > 0 {
 			l.Now = text(s.of(samples[len(samples)-1]))
 		}

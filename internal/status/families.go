@@ -81,11 +81,3 @@ func of(m map[string]Figure, key string) Figure {
 	}
 	return unknown
 }
-
-// or is otherwise where f is not known.
-func (f Figure) or(otherwise Figure) Figure {
-	if f.Known() {
-		return f
-	}
-	return otherwise
-}

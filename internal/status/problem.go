@@ -36,12 +36,12 @@ func problems(s *Sample, gathering error) []Problem {
 			add(false, "", "%s reads %s of its tables back, %s left", p.Name, plural(p.Recovering, "partition"), p.Left.Duration())
 		}
 		if p.Behind > BehindLong {
-			ahead := "does not catch up"
-			if p.CatchUp < never {
+			ahead := "may catch up or not"
+			switch {
+			case p.CatchUp.Endless():
+				ahead = "does not catch up"
+			case p.CatchUp.Known():
 				ahead = "catches up in " + p.CatchUp.Duration()
-			}
-			if !p.CatchUp.Known() {
-				ahead = "may catch up or not"
 			}
 			add(p.Behind > behindBad, "orderlog lag "+p.Name, "%s is %s behind (%s records) and %s", p.Name, p.Behind.Duration(), p.Lag.Count(), ahead)
 		}
@@ -81,8 +81,6 @@ func problems(s *Sample, gathering error) []Problem {
 	})
 	return found
 }
-
-const never = Figure(1e300) // less than infinity, more than any time
 
 func plural(n int, what string) string {
 	if n == 1 {

@@ -226,7 +226,7 @@ func (r *Recorder) sample(f families, c change) *Sample {
 		nothing = 0
 	}
 	s.Calendar = calendar(f, now, nothing)
-	s.DeadLetters = DeadLetters{f.all(lettersOpen, sum, nil).or(nothing), since(now, f.all(lettersOldest, least, nil)).or(nothing)}
+	s.DeadLetters = DeadLetters{f.all(lettersOpen, sum, nil).Or(nothing), since(now, f.all(lettersOldest, least, nil)).Or(nothing)}
 	return s
 }
 
@@ -247,7 +247,7 @@ func since(now time.Time, unix Figure) Figure {
 func states(f families) []State {
 	counted := f.by("state", ordersByState, sum)
 	out := []State{}
-	for _, name := range []string{schemas.Placed, schemas.Approved, schemas.Invoiced, schemas.Delivered, schemas.Rejected, schemas.Cancelled, schemas.Expired} {
+	for _, name := range schemas.OrderStates() {
 		if n, ok := counted[name]; ok {
 			out = append(out, State{name, n})
 			delete(counted, name)
@@ -263,7 +263,7 @@ func calendar(f families, now time.Time, nothing Figure) Calendar {
 	retries, deadlines, paused, running := map[string]string{"kind": "retry"}, map[string]string{"kind": "deadline"}, map[string]string{"paused": "true"}, map[string]string{"paused": "false"}
 	c := Calendar{f.all(calendarEntries, sum, retries), f.all(calendarEntries, sum, paused), f.all(calendarEntries, sum, deadlines), f.all(calendarOverdue, sum, running), nothing}
 	for _, n := range []*Figure{&c.Parked, &c.Paused, &c.Deadlines, &c.Overdue} {
-		*n = n.or(nothing)
+		*n = n.Or(nothing)
 	}
 	if c.Overdue > 0 {
 		c.Oldest = since(now, f.all(calendarOldest, least, running))
@@ -300,7 +300,7 @@ func (r *Recorder) processors(f families, c change) []Processor {
 		if _, p.Here = here[name]; p.Here {
 			p.In, p.Out = c.rate(consumedTotal, name), c.rate(producedTotal, name)
 			p.Transactions, p.Aborts = c.rate(transactionsTotal, name), c.rate(abortedTotal, name)
-			p.Aborted, p.Recovering, p.Left = of(aborted, name).or(0), int(of(recovers, name).or(0)), of(recovery, name)
+			p.Aborted, p.Recovering, p.Left = of(aborted, name).Or(0), int(of(recovers, name).Or(0)), of(recovery, name)
 		}
 		out = append(out, p)
 	}
@@ -313,7 +313,7 @@ func effects(f families, c change) []Endpoint {
 	maps.Copy(names, sent)
 	out := []Endpoint{}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		out = append(out, Endpoint{name, c.rate(effectsSent, name), of(failed, name).or(0), of(pending, name), of(oldest, name)})
+		out = append(out, Endpoint{name, c.rate(effectsSent, name), of(failed, name).Or(0), of(pending, name), of(oldest, name)})
 	}
 	return out
 }

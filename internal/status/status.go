@@ -4,13 +4,15 @@
 package status
 
 import (
-	"encoding/json"
-	"fmt"
-	"math"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/orderlog/orderlog/internal/figure"
 )
+
+// Figure is what samples are made of.
+type Figure = figure.Figure
+
+var unknown = figure.Unknown()
 
 // Status is what /status.json says.
 type Status struct {
@@ -41,7 +43,7 @@ func (s *Sample) Behind() Figure {
 	worst := unknown
 	for _, p := range s.Processors {
 		if p.Behind.Known() {
-			worst = max(p.Behind, worst.or(0))
+			worst = max(p.Behind, worst.Or(0))
 		}
 	}
 	return worst
@@ -109,102 +111,4 @@ type Downtime struct {
 	Group string `json:"group"`
 	Topic string `json:"topic"`
 	Left  Figure `json:"seconds"`
-}
-
-// Figure is a number, or NaN for one that is not known, which JSON calls null.
-// Infinity is "+Inf" there.
-type Figure float64
-
-var unknown = Figure(math.NaN())
-
-// Known tells whether it is a number.
-func (f Figure) Known() bool { return f == f }
-
-// MarshalJSON never fails.
-func (f Figure) MarshalJSON() ([]byte, error) {
-	switch {
-	case !f.Known():
-		return []byte("null"), nil
-	case math.IsInf(float64(f), 0):
-		return []byte(`"+Inf"`), nil
-	}
-	return strconv.AppendFloat(nil, float64(f), 'g', 6, 64), nil
-}
-
-// UnmarshalJSON reads what MarshalJSON wrote.
-func (f *Figure) UnmarshalJSON(text []byte) error {
-	switch string(text) {
-	case "null":
-		*f = unknown
-		return nil
-	case `"+Inf"`:
-		*f = Figure(math.Inf(1))
-		return nil
-	}
-	return json.Unmarshal(text, (*float64)(f))
-}
-
-// none is what stands for a figure that is not known.
-const none = "–"
-
-// Count is a whole number for a person: 1,204.
-func (f Figure) Count() string {
-	if !f.Known() || math.IsInf(float64(f), 0) {
-		return none
-	}
-	digits := strconv.FormatFloat(math.Abs(math.Round(float64(f))), 'f', 0, 64)
-	var b strings.Builder
-	if math.Round(float64(f)) < 0 {
-		b.WriteByte('-')
-	}
-	for i, d := range digits {
-		if i > 0 && (len(digits)-i)%3 == 0 {
-			b.WriteByte(',')
-		}
-		b.WriteRune(d)
-	}
-	return b.String()
-}
-
-// Rate is a number with as many decimals as say something: 0.3, 12, 1,204.
-func (f Figure) Rate() string {
-	if f.Known() && f != 0 && math.Abs(float64(f)) < 9.95 {
-		return strconv.FormatFloat(float64(f), 'f', 1, 64)
-	}
-	return f.Count()
-}
-
-// Duration is a number of seconds for a person: 12ms, 4.2s, 3m 5s, 2h 4m, 6d 2h.
-func (f Figure) Duration() string {
-	switch s := float64(f); {
-	case !f.Known():
-		return none
-	case math.IsInf(s, 0):
-		return "never"
-	case s <= 0:
-		return "0s"
-	case s < 0.001:
-		return "<1ms"
-	case s < 0.9995:
-		return fmt.Sprintf("%.0fms", s*1000)
-	case s < 9.95:
-		return fmt.Sprintf("%.1fs", s)
-	case s < 59.5:
-		return fmt.Sprintf("%.0fs", s)
-	case s < 3570:
-		return twoUnits(s, time.Minute, "m", time.Second, "s")
-	case s < 2*86400:
-		return twoUnits(s, time.Hour, "h", time.Minute, "m")
-	default:
-		return twoUnits(s, 24*time.Hour, "d", time.Hour, "h")
-	}
-}
-
-func twoUnits(seconds float64, large time.Duration, l string, small time.Duration, s string) string {
-	n := int64(math.Round(seconds / small.Seconds()))
-	per := int64(large / small)
-	if n%per == 0 {
-		return fmt.Sprintf("%d%s", n/per, l)
-	}
-	return fmt.Sprintf("%d%s %d%s", n/per, l, n%per, s)
 }

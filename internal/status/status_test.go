@@ -5,9 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
-	"math/rand/v2"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -274,93 +271,11 @@ func TestGatheringFails(t *testing.T) {
 	}
 }
 
-// Quantiles of what came since are those of the values themselves, give or take a
-// bucket, though the histogram's resolution has halved in between.
-func TestQuantiles(t *testing.T) {
-	const seed = 7
-	for name, opts := range map[string]prometheus.HistogramOpts{
-		"native": {NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 40, NativeHistogramZeroThreshold: 1e-9},
-		"both":   {NativeHistogramBucketFactor: 1.1, Buckets: []float64{0.1, 1}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			random := rand.New(rand.NewPCG(seed, 0))
-			h := prometheus.NewHistogram(opts)
-			observe := func(from, to float64) (all []float64) {
-				for range 2000 {
-					v := from + (to-from)*random.Float64()
-					all = append(all, v)
-					h.Observe(v)
-				}
-				slices.Sort(all)
-				return all
-			}
-			read := func() distribution {
-				var m dto.Metric
-				if err := h.Write(&m); err != nil {
-					t.Fatal(err)
-				}
-				return distributionOf(m.GetHistogram())
-			}
-			observe(0.1, 0.2)
-			before := read()
-			all := observe(0.001, 30)
-			came := read().since(before)
-			for _, q := range []float64{0.01, 0.5, 0.9, 0.99, 1} {
-				want := all[int(q*float64(len(all)-1))]
-				if got := came.quantile(q); !near(got, want, want*0.3) { // a bucket after halving: 19 %, twice: 41 %
-					t.Errorf("quantile %v is %v, want %v (seed %d)", q, got, want, seed)
-				}
-			}
-		})
-	}
-}
-
-func TestClassicQuantiles(t *testing.T) {
-	h := prometheus.NewHistogram(prometheus.HistogramOpts{Buckets: []float64{1, 2, 4}})
-	for _, v := range []float64{0.5, 1.5, 1.6, 3, 9} {
-		h.Observe(v)
-	}
-	var m dto.Metric
-	if err := h.Write(&m); err != nil {
-		t.Fatal(err)
-	}
-	d := distributionOf(m.GetHistogram())
-	for q, want := range map[float64]float64{0.2: 1, 0.4: 1.5, 0.6: 2, 0.8: 4, 1: 4} {
-		if got := d.quantile(q); !near(got, want, 1e-9) {
-			t.Errorf("quantile %v is %v, want %v", q, got, want)
+func TestPlural(t *testing.T) {
+	for want, got := range map[string]string{"1 entry": plural(1, "entry"), "2,000 entries": plural(2000, "entry"), "2 effects": plural(2, "effect")} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
-	}
-	if distribution(nil).quantile(0.5).Known() {
-		t.Error("a quantile of nothing is known")
-	}
-}
-
-func TestFigures(t *testing.T) {
-	inf := Figure(math.Inf(1))
-	for _, c := range []struct{ got, want string }{
-		{Figure(0).Count(), "0"}, {Figure(999.6).Count(), "1,000"}, {Figure(1234567).Count(), "1,234,567"}, {Figure(-1234).Count(), "-1,234"}, {unknown.Count(), "–"}, {inf.Count(), "–"},
-		{Figure(0).Rate(), "0"}, {Figure(0.25).Rate(), "0.2"}, {Figure(9.96).Rate(), "10"}, {Figure(1204.4).Rate(), "1,204"}, {unknown.Rate(), "–"},
-		{Figure(0).Duration(), "0s"}, {Figure(0.0002).Duration(), "<1ms"}, {Figure(0.0124).Duration(), "12ms"}, {Figure(0.9996).Duration(), "1.0s"}, {Figure(4.21).Duration(), "4.2s"},
-		{Figure(59.4).Duration(), "59s"}, {Figure(59.6).Duration(), "1m"}, {Figure(185).Duration(), "3m 5s"}, {Figure(3599.7).Duration(), "1h"}, {Figure(7470).Duration(), "2h 5m"},
-		{Figure(6*86400 + 7200).Duration(), "6d 2h"}, {inf.Duration(), "never"}, {unknown.Duration(), "–"},
-		{plural(1, "entry"), "1 entry"}, {plural(2000, "entry"), "2,000 entries"}, {plural(2, "effect"), "2 effects"},
-	} {
-		if c.got != c.want {
-			t.Errorf("%q, want %q", c.got, c.want)
-		}
-	}
-	for _, f := range []Figure{0, 0.25, 1e9, inf, unknown} {
-		text, err := json.Marshal(f)
-		var back Figure
-		if err == nil {
-			err = json.Unmarshal(text, &back)
-		}
-		if err != nil || back != f && f.Known() || back.Known() != f.Known() {
-			t.Errorf("%v is %s and then %v: %v", f, text, back, err)
-		}
-	}
-	if err := json.Unmarshal([]byte(`"many"`), new(Figure)); err == nil {
-		t.Error("many is a figure")
 	}
 }
 
@@ -377,102 +292,6 @@ func TestNames(t *testing.T) {
 			t.Errorf("docs/metrics.md has no %s", name)
 		}
 	}
-}
-
-func TestChart(t *testing.T) {
-	at := time.Unix(1000, 0)
-	samples := []*Sample{}
-	for i, v := range []Figure{unknown, 2, 4, unknown, 3} {
-		samples = append(samples, &Sample{At: at.Add(time.Duration(i) * Kept / 4), Orders: Orders{Placed: v}})
-	}
-	c := newChart("id", "title", rates, samples, series{"placed", true, func(s *Sample) Figure { return s.Orders.Placed }})
-	l := c.Lines[0]
-	if c.Top != "5.0" || c.Half != "2.5" || l.Now != "3.0" || l.Most != "4.0" {
-		t.Errorf("%+v", c)
-	}
-	if l.Path != "M250 120.0L500 40.0M1000 80.0" || l.Area != "M250 200L250 120.0L500 40.0L500 200ZM1000 200L1000 80.0L1000 200Z" {
-		t.Errorf("path %s, area %s", l.Path, l.Area)
-	}
-	for _, c := range []struct {
-		nice    func(float64) float64
-		v, want float64
-	}{
-		{nice, 0, 1}, {nice, 1, 1}, {nice, 1.1, 2}, {nice, 3, 5}, {nice, 6, 10}, {nice, 0.03, 0.05}, {nice, 1204, 2000},
-		{niceTime, 0, 1}, {niceTime, 0.07, 0.1}, {niceTime, 21, 60}, {niceTime, 61, 120}, {niceTime, 2000, 3600}, {niceTime, 90000, 172800}, {niceTime, 200000, 432000},
-	} {
-		if got := c.nice(c.v); math.Abs(got-c.want) > 1e-9 {
-			t.Errorf("the edge above %v is %v, want %v", c.v, got, c.want)
-		}
-	}
-}
-
-func get(h http.Handler, path string) *httptest.ResponseRecorder {
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
-	return w
-}
-
-func TestServe(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		h := w.rec.Handler()
-		for _, path := range []string{"/", "/status.json"} {
-			if got := get(h, path); got.Code != 503 {
-				t.Errorf("%s answers %d before the first sample", path, got.Code)
-			}
-		}
-		w.letters.WithLabelValues("order", "refused").Set(1)
-		w.pending.WithLabelValues("<script>alert(1)</script>").Set(1)
-		for range 20 {
-			w.second(5, 5)
-		}
-		var st Status
-		body := get(h, "/status.json")
-		if err := json.Unmarshal(body.Body.Bytes(), &st); err != nil || body.Header().Get("Content-Type") != "application/json" {
-			t.Fatalf("%v in %s", err, body.Body)
-		}
-		if len(st.Past) != 0 || !st.Now.At.Equal(w.rec.Now().At) || !near(st.Now.Orders.Placed, 5, 1e-9) {
-			t.Errorf("now %+v", st)
-		}
-		last := get(h, "/status.json?since="+Figure(st.Now.At.Add(-3*Every).UnixMilli()).digits())
-		if err := json.Unmarshal(last.Body.Bytes(), &st); err != nil || len(st.Past) != 3 {
-			t.Errorf("%d samples of the last three seconds: %v", len(st.Past), err)
-		}
-		if bad := get(h, "/status.json?since=yesterday"); bad.Code != 400 {
-			t.Errorf("yesterday is answered with %d", bad.Code)
-		}
-		if other := get(h, "/other"); other.Code != 404 {
-			t.Errorf("/other is answered with %d", other.Code)
-		}
-
-		page := get(h, "/")
-		text := page.Body.String()
-		for _, want := range []string{"1 dead letter waits for somebody", "orderlog dlq groups", "<title>! orderlog</title>", "&lt;script&gt;alert(1)", `<path class="line1" d="M`, "<th scope=\"row\">order</th>"} {
-			if !strings.Contains(text, want) {
-				t.Errorf("the page does not say %q", want)
-			}
-		}
-		// The policy names by its hash what the page has inline, and nothing else is there.
-		csp := page.Header().Get("Content-Security-Policy")
-		for tag, hash := range map[string]string{"style": between(text, "<style>", "</style>"), "script": between(text, "<script>", "</script>")} {
-			if !strings.Contains(csp, tag+"-src 'sha256-"+digest(hash)+"'") {
-				t.Errorf("the policy does not let the page's %s be: %s", tag, csp)
-			}
-		}
-		for _, never := range []string{" style=", " onclick=", "http://", "https://", "ZgotmplZ", "%!"} {
-			if strings.Contains(text, never) {
-				t.Errorf("the page has %q", never)
-			}
-		}
-	})
-}
-
-func (f Figure) digits() string { return strings.ReplaceAll(f.Count(), ",", "") }
-
-func between(text, begin, end string) string {
-	_, text, _ = strings.Cut(text, begin)
-	text, _, _ = strings.Cut(text, end)
-	return text
 }
 
 // A sample is taken at once, then now and then, and each second while somebody looks.

@@ -1,0 +1,163 @@
+package lag
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// fetches counts requests to read.
+func (w *world) fetches() *int {
+	n := new(int)
+	w.c.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+		w.c.KeepControl()
+		*n++
+		return nil, nil, false
+	})
+	return n
+}
+
+// What was read is remembered: a group that has not moved costs what is new.
+func TestNothingIsReadTwice(t *testing.T) {
+	w := newWorld(t)
+	w.topic("in", 1)
+	w.put(w.cl, "in", time.Hour, time.Hour, time.Hour)
+	w.commit("a", "in", 0, 1)
+	w.commit("b", "in", 0, 1)
+	r := w.reader(nil)
+	fetches := w.fetches()
+	first := w.round(r)
+	if *fetches != 1 || first.Read == 0 {
+		t.Errorf("%d fetches of %d bytes for two groups at one place", *fetches, first.Read)
+	}
+	if again := w.round(r); *fetches != 1 || again.Read != 0 || again.of("a", "in", 0) != "lag 2 records 2 seconds 3600" {
+		t.Errorf("%d fetches, %d bytes; %s", *fetches, again.Read, again.of("a", "in", 0))
+	}
+	w.put(w.cl, "in", time.Minute)
+	if more := w.round(r); more.Read >= first.Read || more.of("a", "in", 0) != "lag 3 records 3 seconds 3600" {
+		t.Errorf("%d bytes, and %d before; %s", more.Read, first.Read, more.of("a", "in", 0))
+	}
+	w.commit("a", "in", 0, 4)
+	w.commit("b", "in", 0, 3)
+	done := w.round(r)
+	if got := done.of("a", "in", 0) + ", " + done.of("b", "in", 0); got != "lag 0 records 0 seconds 0, lag 1 records 1 seconds 60" {
+		t.Error(got)
+	}
+	if len(r.places) != 1 {
+		t.Errorf("%d places are remembered where one group is behind", len(r.places))
+	}
+}
+
+// Only the first partition of an answer is sure to have a batch larger than its limit.
+func TestLargeBatches(t *testing.T) {
+	w := newWorld(t, kfake.NumBrokers(1))
+	w.topic("in", 5)
+	for p := range int32(5) {
+		must(t, w.cl.ProduceSync(t.Context(), &kgo.Record{Topic: "in", Partition: p, Value: make([]byte, 300<<10), Timestamp: w.now.Add(-time.Hour)}).FirstErr())
+		w.commit("g", "in", p, 0)
+	}
+	round := w.round(w.reader(nil))
+	for p := range int32(5) {
+		if got := round.of("g", "in", p); got != "lag 1 records 1 seconds 3600" {
+			t.Errorf("partition %d: %s", p, got)
+		}
+	}
+}
+
+// Beyond the budget numbers follow from what was read, and get exact round by round.
+func TestBudget(t *testing.T) {
+	w := newWorld(t, kfake.NumBrokers(1))
+	w.topic("in", 1)
+	tx := w.client(kgo.TransactionalID("tx"))
+	for range 30 { // 10 records, a marker
+		must(t, tx.BeginTransaction())
+		for range 10 {
+			tx.Produce(t.Context(), &kgo.Record{Topic: "in", Value: make([]byte, 3<<10), Timestamp: w.now.Add(-time.Hour)}, nil)
+		}
+		must(t, tx.Flush(t.Context()))
+		must(t, tx.EndTransaction(t.Context(), kgo.TryCommit))
+	}
+	w.commit("far", "in", 0, 0)
+	w.commit("near", "in", 0, 25*11)
+	r := w.reader(func(c *Config) { c.Budget = 400 << 10 })
+	round := w.round(r)
+	if got := round.of("near", "in", 0); got != "lag 55 records 50 seconds 3600" {
+		t.Errorf("who is nearly at the end shall be counted first: %s", got)
+	}
+	if got := round.Partitions[0]; !got.Estimated || got.Records < 290 || got.Records > 310 || got.Seconds != 3600 {
+		t.Errorf("%+v, want 300 records, more or less", got)
+	}
+	if round.Read > 600<<10 {
+		t.Errorf("%d bytes read", round.Read)
+	}
+	for range 5 {
+		round = w.round(r)
+	}
+	if got := round.of("far", "in", 0); got != "lag 330 records 300 seconds 3600" {
+		t.Errorf("it has been read in the meantime: %s", got)
+	}
+	// No budget to find the next record of who has moved: it is as old as one that was known, or younger.
+	r.cfg.Budget = -1
+	w.commit("far", "in", 0, 11)
+	if got := w.round(r).of("far", "in", 0); got != "lag 319 records 319 seconds 3600 estimated" {
+		t.Error(got)
+	}
+	w.commit("unseen", "in", 0, 22)
+	if got := w.round(r).of("unseen", "in", 0); got != "lag 308 records 308 seconds NaN estimated" {
+		t.Error(got)
+	}
+}
+
+// What a broker does not let be read is counted in offsets, and a fault of the round; the
+// next one tries again.
+func TestNotReadable(t *testing.T) {
+	w := newWorld(t, kfake.NumBrokers(1))
+	for _, topic := range []string{"in", "secret"} {
+		w.topic(topic, 1)
+		w.put(w.cl, topic, time.Hour, time.Minute)
+		w.commit("g", topic, 0, 0)
+	}
+	began := w.now
+	secret, err := w.adm.Metadata(t.Context(), "secret")
+	must(t, err)
+	w.c.ControlKey(int16(kmsg.Fetch), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		if w.now.After(began) {
+			return nil, nil, false
+		}
+		w.c.KeepControl()
+		resp := kreq.ResponseKind().(*kmsg.FetchResponse)
+		for _, asked := range kreq.(*kmsg.FetchRequest).Topics {
+			topic := kmsg.NewFetchResponseTopic()
+			topic.TopicID = asked.TopicID
+			p := kmsg.NewFetchResponseTopicPartition()
+			if kadm.TopicID(asked.TopicID) == secret.Topics["secret"].ID {
+				p.ErrorCode = kerr.TopicAuthorizationFailed.Code
+			} // and nothing of the other one, as when it throttles
+			topic.Partitions = append(topic.Partitions, p)
+			resp.Topics = append(resp.Topics, topic)
+		}
+		return resp, nil, true
+	})
+	r := w.reader(nil)
+	round, err := r.Round(t.Context())
+	must(t, err)
+	w.now = w.now.Add(time.Second)
+	if got := round.of("g", "secret", 0); got != "lag 2 records 2 seconds NaN estimated" {
+		t.Error(got)
+	}
+	if got := round.of("g", "in", 0); got != "lag 2 records 2 seconds NaN estimated" {
+		t.Error(got)
+	}
+	if len(round.Faults) != 1 || !errors.Is(round.Faults[0], kerr.TopicAuthorizationFailed) || !errors.Is(round.Faults[0], errNothing) {
+		t.Error(round.Faults)
+	}
+	if got := w.round(r).of("g", "secret", 0); got != "lag 2 records 2 seconds 3601" {
+		t.Error(got)
+	}
+}
