@@ -214,8 +214,9 @@ func (p *Processor) First(from string) (least string, err error) {
 }
 
 // Rows calls each with the rows that are here and what is noted beside them, from key
-// from and before to, as of the last commit of each partition; "" is no limit. Within a partition they come
-// in the order of their keys. It holds nobody up: records are handled meanwhile.
+// from and before to, as of the last commit of each partition; "" is no limit. Within
+// a partition they come in the order of their keys. It holds nobody up: records are
+// handled meanwhile.
 // It ends with ErrNotHere when the partitions are taken away, or with each's error.
 func (p *Processor) Rows(from, to string, each func(key string, row, note []byte) error) error {
 	if p.tableTopic == "" {

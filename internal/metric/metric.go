@@ -26,8 +26,8 @@ func Histogram(o prometheus.HistogramOpts, labels ...string) *prometheus.Histogr
 // TraceID is the label of exemplars that names a trace.
 const TraceID = "trace_id"
 
-// Observe adds a duration to one of a histogram's; trace is the ID of the trace that it is an example of, ""
-// of none. What would be negative, because two clocks do not agree, is 0.
+// Observe adds a duration to a histogram; trace is the ID of the trace that it is an
+// example of, "" of none. What would be negative, because two clocks do not agree, is 0.
 func Observe(o prometheus.Observer, d time.Duration, trace string) {
 	seconds := max(0, d.Seconds())
 	if trace != "" {

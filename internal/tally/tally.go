@@ -38,15 +38,15 @@ func New(now func() time.Time) *Tally {
 	if now == nil {
 		now = time.Now
 	}
-	seconds := func(name, help string, buckets []float64) *prometheus.HistogramVec {
+	histogram := func(name, help string, buckets []float64) *prometheus.HistogramVec {
 		return metric.Histogram(prometheus.HistogramOpts{Name: "orderlog_" + name, Help: help, Buckets: buckets}, "processor")
 	}
 	return &Tally{now: now,
-		transactions: seconds("transaction_duration_seconds", "How long a batch took, from its first record until the broker has committed it.",
+		transactions: histogram("transaction_duration_seconds", "How long a batch took, from its first record until the broker has committed it.",
 			[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}),
-		sizes: seconds("transaction_records", "Records that a committed batch has consumed.",
+		sizes: histogram("transaction_records", "Records that a committed batch has consumed.",
 			[]float64{1, 4, 16, 64, 256, 1024, 4096}),
-		decisions: seconds("decide_duration_seconds", "How long a rule took for a record; one of 16 is timed.",
+		decisions: histogram("decide_duration_seconds", "How long a rule took for a record; one of 16 is timed.",
 			[]float64{.000001, .000004, .000016, .000064, .000256, .001, .004, .016, .064, .25, 1}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orderlog_events_total",
 			Help: "Messages that a rule has written, by their type, rows among them by what they were written for; type dead-letter: an input that it has refused."}, []string{"processor", "type"}),

@@ -120,10 +120,10 @@ func (t *Tracer) Close() error {
 }
 
 // OfOrder is the ID of the trace of an order, wherever it begins: it derives from
-// the order's; that of a record which is about none, from the record's ce_id. So whoever sends the next command about it, and whoever takes one of
-// a client that does not trace, is in the same trace, and a sampler that goes by the
-// ID takes all of an order or nothing. One that a client has begun elsewhere keeps
-// its own.
+// the order's; that of a record which is about none, from the record's ce_id. So
+// whoever sends the next command about it, and whoever takes one of a client that does
+// not trace, is in the same trace, and a sampler that goes by the ID takes all of an
+// order or nothing. One that a client has begun elsewhere keeps its own.
 func OfOrder(order string) otel.TraceID {
 	sum := sha256.Sum256([]byte("trace of " + order))
 	return otel.TraceID(sum[:16])

@@ -7,9 +7,10 @@ import (
 )
 
 // note is what a group remembers beside a row, or beside a row that is not there
-// yet: the queue of the records that wait for it in the calendar, and the deadline
-// that it has there, and since when the row is as it is. Whoever leaves the queue does it in the order of the places;
-// these are never given again, so that a record which comes back twice is known.
+// yet: the queue of the records that wait for it in the calendar, the deadline that it
+// has there, and since when the row is as it is. Whoever leaves the queue does it in
+// the order of the places; these are never given again, so that a record which comes
+// back twice is known.
 type note struct {
 	first, next int64 // place whose turn it is, and the next to be given: equal if none waits
 	due         int64 // of the one whose turn it is, Unix ms; others wait for the same time
