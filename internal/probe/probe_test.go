@@ -83,6 +83,18 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// A connection that has asked nothing, as browsers keep some, is no error of who ends.
+func TestCloseBesideAConnection(t *testing.T) {
+	var c net.Conn
+	t.Cleanup(func() { c.Close() }) // after the server's end
+	s := serve(t, nil)
+	var err error
+	if c, err = net.Dial("tcp", s.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	get(t, s, "/livez") // came later: the server has both
+}
+
 func TestMetrics(t *testing.T) {
 	s := serve(t, map[string]Part{"order": part{stats: kgoka.Stats{In: 7, Commits: 3, Rebalances: 5, Aborts: map[string]int64{"timeout": 2},
 		Tables: []kgoka.TableStats{{Topic: "order-table", Partition: 2, Role: kgoka.RoleStandby, Offset: 9, End: 10}}}}})
