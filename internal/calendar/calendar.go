@@ -55,7 +55,7 @@ func New(env graph.Env) *Calendar {
 		env.Now = time.Now
 	}
 	c := &Calendar{env: env, targets: targets(), next: none, sooner: make(chan struct{}, 1), figures: newFigures()}
-	c.standing = census.Census[map[kind]sum]{Of: "what stands in the calendar", Now: env.Now, Log: env.Log, Take: c.count}
+	c.standing = census.Census[map[kind]sum]{Of: "calendar", Now: env.Now, Log: env.Log, Take: c.count}
 	return c
 }
 

@@ -74,7 +74,7 @@ func (c *Calendar) Describe(chan<- *prometheus.Desc) {}
 func (c *Calendar) Collect(ch chan<- prometheus.Metric) {
 	c.dispatched.Collect(ch)
 	c.delay.Collect(ch)
-	sums := c.standing.Last()
+	sums := c.standing.Tell(ch)
 	if sums == nil {
 		return
 	}

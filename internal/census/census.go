@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/orderlog/orderlog/kgoka"
 )
 
@@ -26,7 +28,7 @@ const Never = math.MaxInt64
 
 // Census is a sum over the rows of a table that are here, as last counted.
 type Census[T any] struct {
-	Of  string           // what is counted, in a log line: "orders"
+	Of  string           // what is counted: "orders"
 	Now func() time.Time // nil is time.Now
 	Log *slog.Logger
 
@@ -34,11 +36,27 @@ type Census[T any] struct {
 	// has moved, in Unix ms, or Never.
 	Take func(ctx context.Context, p *kgoka.Processor) (sum T, stale int64, err error)
 
-	last atomic.Pointer[T]
+	last atomic.Pointer[counted[T]]
 }
 
-// Last is the last sum, nil while nothing is counted: no partitions are here.
-func (c *Census[T]) Last() *T { return c.last.Load() }
+// counted is a sum, and as of when it is right.
+type counted[T any] struct {
+	sum T
+	at  time.Time
+}
+
+// Tell returns the last sum, nil while nothing is counted: no partitions are here. It
+// tells ch as of when that is right.
+func (c *Census[T]) Tell(ch chan<- prometheus.Metric) *T {
+	last := c.last.Load()
+	if last == nil {
+		return nil
+	}
+	ch <- prometheus.MustNewConstMetric(countedAt, prometheus.GaugeValue, float64(last.at.UnixMilli())/1000, c.Of)
+	return &last.sum
+}
+
+var countedAt = desc("counted_timestamp_seconds", "As of when orders, products and the calendar are counted, which is now and then.", "what")
 
 // Follow counts, until ctx or p ends.
 func (c *Census[T]) Follow(ctx context.Context, p *kgoka.Processor) {
@@ -60,17 +78,19 @@ func (c *Census[T]) follow(ctx context.Context, moved <-chan struct{}, p *kgoka.
 	var at map[int32]int64
 	var stale int64
 	for failing := false; ; {
-		began := time.Now()
-		if now := reach(p); !maps.Equal(at, now) || c.Now().UnixMilli() >= stale {
+		began, asOf := time.Now(), c.Now()
+		if now := reach(p); !maps.Equal(at, now) || asOf.UnixMilli() >= stale {
 			sum, until, err := c.Take(ctx, p)
 			switch {
 			case err == nil:
-				c.last.Store(&sum)
+				c.last.Store(&counted[T]{sum, asOf})
 				at, stale = now, until
 			case !errors.Is(err, kgoka.ErrNotHere) && ctx.Err() == nil && !failing:
 				c.Log.Warn(c.Of+" cannot be counted now, trying again", "error", err)
 			}
 			failing = err != nil
+		} else if last := c.last.Load(); last != nil {
+			c.last.Store(&counted[T]{last.sum, asOf})
 		}
 		select {
 		case <-time.After(max(countEvery, countShare*time.Since(began))):

@@ -61,7 +61,7 @@ func (o *Orders) Describe(ch chan<- *prometheus.Desc) { ch <- orderCount; ch <- 
 
 // Collect makes Orders a prometheus.Collector.
 func (o *Orders) Collect(ch chan<- prometheus.Metric) {
-	sum := o.Last()
+	sum := o.Tell(ch)
 	if sum == nil {
 		return
 	}
@@ -108,7 +108,7 @@ func (ps *Products) Describe(ch chan<- *prometheus.Desc) { ch <- products }
 
 // Collect makes Products a prometheus.Collector.
 func (ps *Products) Collect(ch chan<- prometheus.Metric) {
-	if sum := ps.Last(); sum != nil {
+	if sum := ps.Tell(ch); sum != nil {
 		for stock, n := range map[string]int{"ok": sum.ok, "low": sum.low, "out": sum.out} {
 			ch <- prometheus.MustNewConstMetric(products, prometheus.GaugeValue, float64(n), stock)
 		}

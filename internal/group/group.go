@@ -34,8 +34,8 @@ func Offsets(ctx context.Context, adm *kadm.Client, name string) (kadm.OffsetRes
 	return at[name], errors.Join(errs...)
 }
 
-// Many returns what groups have committed, nothing of those that are not there, and
-// why it is not known of some. It waits as Offsets does.
+// Many returns what groups have committed: nothing, if one is not there. Those of
+// which it is not known are left out, and errs says why. It waits as Offsets does.
 func Many(ctx context.Context, adm *kadm.Client, names ...string) (at map[string]kadm.OffsetResponses, errs []error) {
 	at = make(map[string]kadm.OffsetResponses, len(names))
 	for began := time.Now(); ; {
@@ -52,6 +52,7 @@ func Many(ctx context.Context, adm *kadm.Client, names ...string) (at map[string
 				}
 				switch {
 				case errors.Is(err, kerr.GroupIDNotFound):
+					at[name] = nil
 				case err == nil:
 					at[name] = got.Fetched
 				case errors.Is(err, kerr.UnstableOffsetCommit) && time.Since(began) <= undecided:

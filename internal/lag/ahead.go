@@ -85,8 +85,8 @@ func (r *Reader) tell(p *Partition, a *ahead, now time.Time, seen map[reading]ti
 	who := reading{stream{p.Group, p.Topic}, p.Partition}
 	p.Records = a.records
 	if left := p.Stable - a.next; left > 0 {
-		share := 1.0
-		if a.next > a.offset {
+		share := 1.0 // as long as none was found, nobody knows: rather too many than none
+		if a.records > 0 {
 			share = float64(a.records) / float64(a.next-a.offset)
 		}
 		p.Records += int64(math.Round(share * float64(left)))

@@ -161,3 +161,33 @@ func TestNotReadable(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// Where a group stands that cannot be asked after is not known: it is not at the start
+// of the log, though it is expected, and nobody shall be woken for that.
+func TestOffsetsNotReadable(t *testing.T) {
+	w := newWorld(t, kfake.NumBrokers(1))
+	w.topic("in", 1)
+	w.put(w.cl, "in", time.Hour, time.Minute)
+	w.commit("g", "in", 0, 2)
+	w.commit("other", "in", 0, 1)
+	r := w.reader(func(c *Config) {
+		c.Expected = []Expected{{Name: "g", Topics: []string{"in"}}, {Name: "new", Topics: []string{"in"}}}
+	})
+	w.c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetFetch}, Group: "g", Err: kerr.GroupAuthorizationFailed})
+	round, err := r.Round(t.Context())
+	must(t, err)
+	for group, want := range map[string]string{"g": "not told of", "other": "lag 1 records 1 seconds 60", "new": "lag -1 records 2 seconds 3600"} {
+		if got := round.of(group, "in", 0); got != want {
+			t.Errorf("%s: %s, want %s", group, got, want)
+		}
+	}
+	if g := round.Groups[0]; g.Group != "g" || g.CatchUp.Known() {
+		t.Errorf("%+v", g)
+	}
+	if len(round.Faults) != 1 || !errors.Is(round.Faults[0], kerr.GroupAuthorizationFailed) {
+		t.Error(round.Faults)
+	}
+	if got := w.round(r).of("g", "in", 0); got != "lag 0 records 0 seconds 0" {
+		t.Error(got)
+	}
+}

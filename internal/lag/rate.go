@@ -55,7 +55,9 @@ func (r *Reader) rate(round *Round) {
 	}
 	for i := range round.Groups {
 		g := &round.Groups[i]
-		g.CatchUp = group[g.Group]
+		if left, reads := group[g.Group]; reads {
+			g.CatchUp = left
+		}
 	}
 }
 

@@ -83,12 +83,19 @@ func (r *Reader) Round(ctx context.Context) (*Round, error) {
 			continue
 		}
 		n := len(round.Partitions)
+		at, known := committed[name] // who cannot be asked after is not at the start
 		for _, topic := range inputs[name] {
-			round.Partitions = append(round.Partitions, partitions(name, topic, committed[name], logs[topic])...)
+			if known {
+				round.Partitions = append(round.Partitions, partitions(name, topic, at, logs[topic])...)
+			}
 		}
 		// Who is not there, nor what it would read, is of another cluster.
 		if g := described[name]; g.state != dead || len(round.Partitions) > n {
-			round.Groups = append(round.Groups, Group{Group: name, State: g.state, Members: g.members})
+			told := Group{Group: name, State: g.state, Members: g.members}
+			if !known {
+				told.CatchUp = unknown
+			}
+			round.Groups = append(round.Groups, told)
 		}
 	}
 	r.lookAhead(ctx, round, logs)

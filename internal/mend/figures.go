@@ -56,7 +56,7 @@ func NewFigures(cfg Config, log *slog.Logger) *Figures {
 var (
 	lettersOpen = deadDesc("open", "Dead letters that nobody has redriven or discarded. Each instance tells of all of them: take the maximum.")
 	lettersOld  = deadDesc("oldest_open_timestamp_seconds", "When the oldest of them was put there.")
-	lettersNew  = deadDesc("total", "Dead letters that have come since this instance began to follow them. Each tells of all of them: take the maximum.")
+	lettersNew  = deadDesc("total", "Dead letters that have come since this instance began to follow them; 0 of a cause that was there before. Each tells of all of them: take the maximum.")
 )
 
 func deadDesc(name, help string) *prometheus.Desc {
@@ -196,8 +196,10 @@ func (f *Figures) came(r *kgo.Record) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.open[target{r.Partition, r.Offset}] = opened{r.Timestamp.UnixMilli(), label}
-	if f.ready {
-		f.total[label]++
+	if n := f.total[label]; f.ready {
+		f.total[label] = n + 1
+	} else {
+		f.total[label] = n // 0, so that the first one that comes is seen to be one more
 	}
 }
 

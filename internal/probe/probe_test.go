@@ -3,6 +3,7 @@ package probe
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -80,6 +81,18 @@ func TestAnswers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A connection that has asked nothing, as browsers keep some, is no error of who ends.
+func TestCloseBesideAConnection(t *testing.T) {
+	var c net.Conn
+	t.Cleanup(func() { c.Close() }) // after the server's end
+	s := serve(t, nil)
+	var err error
+	if c, err = net.Dial("tcp", s.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	get(t, s, "/livez") // came later: the server has both
 }
 
 func TestMetrics(t *testing.T) {

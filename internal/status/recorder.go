@@ -187,6 +187,7 @@ const (
 	transitionsTotal  = "orderlog_order_transitions_total"
 	invoiceDuration   = "orderlog_order_invoice_duration_seconds"
 	ordersByState     = "orderlog_orders"
+	countedAt         = "orderlog_counted_timestamp_seconds"
 	oldestOpen        = "orderlog_oldest_open_order_timestamp_seconds"
 	calendarEntries   = "orderlog_calendar_entries"
 	calendarOverdue   = "orderlog_calendar_overdue"
@@ -215,7 +216,7 @@ func (r *Recorder) sample(f families, c change) *Sample {
 	f.each(buildInfo, func(labels map[string]string, _ float64) { s.Version = labels["version"] })
 	took := c.now.invoiced.since(c.before.invoiced)
 	s.Orders = Orders{Placed: unknown, Invoiced: unknown, Rejected: unknown, P50: took.quantile(0.5), P99: took.quantile(0.99),
-		Oldest: since(now, f.all(oldestOpen, least, nil))}
+		Oldest: since(f.counted("orders", now), f.all(oldestOpen, least, nil))}
 	if s.here("order") {
 		s.Orders.Placed, s.Orders.Invoiced, s.Orders.Rejected = c.rate(transitionsTotal, begun), c.rate(transitionsTotal, schemas.Invoiced), c.rate(transitionsTotal, schemas.Rejected)
 	}
@@ -243,6 +244,15 @@ func since(now time.Time, unix Figure) Figure {
 	return Figure(math.Max(0, float64(now.UnixMilli())/1000-float64(unix)))
 }
 
+// counted is as of when orders or the calendar are counted: what is open or overdue then
+// may be done by now.
+func (f families) counted(what string, now time.Time) time.Time {
+	if at := f.all(countedAt, least, map[string]string{"what": what}); at.Known() {
+		return time.UnixMilli(int64(at * 1000))
+	}
+	return now
+}
+
 // states are those that orders are counted by, in their order.
 func states(f families) []State {
 	counted := f.by("state", ordersByState, sum)
@@ -266,7 +276,7 @@ func calendar(f families, now time.Time, nothing Figure) Calendar {
 		*n = n.Or(nothing)
 	}
 	if c.Overdue > 0 {
-		c.Oldest = since(now, f.all(calendarOldest, least, running))
+		c.Oldest = since(f.counted("calendar", now), f.all(calendarOldest, least, running))
 	}
 	return c
 }

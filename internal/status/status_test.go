@@ -26,7 +26,7 @@ type world struct {
 	took                                                 prometheus.Histogram
 	orders, calendar, overdue, due, letters, letterAge   *prometheus.GaugeVec
 	lag, behind, state, catchUp, safe, pending, waiting  *prometheus.GaugeVec
-	recovering, left                                     *prometheus.GaugeVec
+	recovering, left, counted                            *prometheus.GaugeVec
 }
 
 func newWorld(t *testing.T) *world {
@@ -50,6 +50,7 @@ func newWorld(t *testing.T) *world {
 	w.orders = gauge("orderlog_orders", "state")
 	kind := []string{"processor", "cause", "kind", "paused"}
 	w.calendar, w.overdue, w.due = gauge("orderlog_calendar_entries", kind...), gauge("orderlog_calendar_overdue", kind...), gauge("orderlog_calendar_oldest_due_timestamp_seconds", kind...)
+	w.counted = gauge("orderlog_counted_timestamp_seconds", "what")
 	w.letters, w.letterAge = gauge("orderlog_dead_letters_open", "processor", "cause"), gauge("orderlog_dead_letters_oldest_open_timestamp_seconds", "processor", "cause")
 	partition := []string{"consumergroup", "topic", "partition"}
 	w.lag, w.behind = gauge("kafka_consumergroup_lag_records", partition...), gauge("kafka_consumergroup_lag_seconds", partition...)
@@ -209,6 +210,11 @@ func TestSampleAndProblems(t *testing.T) {
 			w.due.WithLabelValues("order", "panic", "retry", "false").Set(ago(90 * time.Second))
 		}, func(s *Sample) bool { return s.Calendar.Overdue == 1 && near(s.Calendar.Oldest, 90, 1) },
 			[]string{"1 entry of the calendar should have been dispatched, the first one 1m 30s ago"}},
+		{"counted long ago", func(w *world) {
+			w.overdue.WithLabelValues("order", "panic", "retry", "false").Set(1)
+			w.due.WithLabelValues("order", "panic", "retry", "false").Set(ago(90 * time.Second))
+			w.counted.WithLabelValues("calendar").Set(ago(80 * time.Second))
+		}, func(s *Sample) bool { return s.Calendar.Overdue == 1 && near(s.Calendar.Oldest, 10, 1) }, nil},
 		{"downtime", func(w *world) {
 			w.safe.WithLabelValues("shop.order", "a").Set(math.Inf(1))
 			w.safe.WithLabelValues("shop.order", "b").Set(5000)
@@ -285,7 +291,7 @@ func TestNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{consumedTotal, producedTotal, transactionsTotal, abortedTotal, recovering, recoveryLeft, transitionsTotal, invoiceDuration, ordersByState, oldestOpen,
+	for _, name := range []string{consumedTotal, producedTotal, transactionsTotal, abortedTotal, recovering, recoveryLeft, transitionsTotal, invoiceDuration, ordersByState, oldestOpen, countedAt,
 		calendarEntries, calendarOverdue, calendarOldest, lettersOpen, lettersOldest, effectsSent, effectsFailed, effectsPending, effectsOldest,
 		lagRecords, lagSeconds, groupState, catchUp, safeDowntime, buildInfo} {
 		if !strings.Contains(string(text), "`"+name+"`") {
