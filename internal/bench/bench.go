@@ -71,23 +71,22 @@ type run struct {
 	tracker *track.Tracker
 }
 
-// Run measures. The processors are stopped while the orders are written, so
-// that the rate is theirs alone.
+// Rate measures how fast the processors work off N orders, and what that costs.
+func Rate(ctx context.Context, cfg Config) (res Result, err error) {
+	r := &run{Config: cfg}
+	defer r.stop()
+	err = r.rate(ctx, &res)
+	return res, err
+}
+
+// Run measures all.
 func Run(ctx context.Context, cfg Config) (res Result, err error) {
 	r := &run{Config: cfg}
-	if err := r.start(ctx); err != nil {
-		return res, err
-	}
-	defer func() { r.app.Stop() }()
-	r.out, err = client.New(client.Config{Opts: r.app.ClientOpts(), Serde: r.app.Serde(), Namespace: cfg.App.Namespace, Trace: r.app.Trace()})
-	if err != nil {
-		return res, err
-	}
-	defer r.out.Close()
-	if err := r.setup(ctx); err != nil {
-		return res, err
-	}
+	defer r.stop()
 	if err := r.rate(ctx, &res); err != nil {
+		return res, err
+	}
+	if err := r.watch(ctx, res); err != nil {
 		return res, err
 	}
 	defer r.tracker.Stop()
@@ -143,11 +142,22 @@ func size(r *kgo.Record) int {
 	return n
 }
 
-func (r *run) start(ctx context.Context) (err error) {
-	if r.app, err = app.New(r.App); err != nil {
+func (r *run) start(ctx context.Context) error {
+	a, err := app.New(r.App)
+	if err != nil {
 		return err
 	}
-	return r.app.Start(ctx)
+	r.app = a
+	return a.Start(ctx)
+}
+
+func (r *run) stop() {
+	if r.out != nil {
+		r.out.Close()
+	}
+	if r.app != nil {
+		r.app.Stop()
+	}
 }
 
 // setup writes products and customers and waits until they are known.
@@ -171,9 +181,18 @@ func (r *run) take(n int) iter.Seq[flow.Message] {
 	}
 }
 
-// rate writes the orders while no processor runs, measures how fast they are
-// worked off, and then starts the tracker.
+// rate writes the orders while no processor runs, so that the rate is theirs alone.
 func (r *run) rate(ctx context.Context, res *Result) (err error) {
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	r.out, err = client.New(client.Config{Opts: r.app.ClientOpts(), Serde: r.app.Serde(), Namespace: r.App.Namespace, Trace: r.app.Trace()})
+	if err != nil {
+		return err
+	}
+	if err := r.setup(ctx); err != nil {
+		return err
+	}
 	if err := r.app.Stop(); err != nil {
 		return err
 	}
@@ -182,13 +201,16 @@ func (r *run) rate(ctx context.Context, res *Result) (err error) {
 		return err
 	}
 	r.Say("running them")
-	if err := r.workOff(ctx, res); err != nil {
-		return err
-	}
+	return r.workOff(ctx, res)
+}
+
+// watch starts the tracker, which sees what was settled so far.
+func (r *run) watch(ctx context.Context, res Result) (err error) {
 	if r.tracker, err = track.Start(r.app.ClientOpts(), r.App.Namespace, time.Now); err != nil {
 		return err
 	}
 	if err := r.settled(ctx, r.N); err != nil {
+		r.tracker.Stop()
 		return err
 	}
 	r.Say("%d orders settled in %.1f s: %.0f/s; states %v", r.N, res.Seconds, res.OrdersPerSecond, r.tracker.States())

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -113,7 +112,7 @@ func (s *session) benchCluster(ctx context.Context, f benchFlags) (benchResult, 
 		}
 	}
 	for _, pid := range f.brokerPIDs {
-		if _, ok := processCPU(pid); !ok {
+		if _, ok := bench.ProcessCPU(pid); !ok {
 			return benchResult{}, usagef("--broker-pid %d: no such process on this machine", pid)
 		}
 	}
@@ -198,25 +197,8 @@ func startBroker(ctx context.Context) (*exec.Cmd, app.Addresses, error) {
 
 func sumCPU(pids []int) (sum time.Duration) {
 	for _, pid := range pids {
-		used, _ := processCPU(pid)
+		used, _ := bench.ProcessCPU(pid)
 		sum += used
 	}
 	return sum
-}
-
-// processCPU reads user and system time of a process from /proc, in ticks of
-// 10 ms. It is not ok where there is no such process, or no /proc.
-func processCPU(pid int) (used time.Duration, ok bool) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, false
-	}
-	_, after, _ := strings.Cut(string(b), ") ")
-	f := strings.Fields(after)
-	if len(f) < 13 {
-		return 0, false
-	}
-	u, _ := strconv.Atoi(f[11])
-	k, _ := strconv.Atoi(f[12])
-	return time.Duration(u+k) * 10 * time.Millisecond, true
 }
