@@ -16,6 +16,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.opentelemetry.io/otel/attribute"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	otel "go.opentelemetry.io/otel/trace"
 
@@ -57,7 +58,7 @@ func (w *traced) Report(f report.Failure) {
 func startTraced(t *testing.T, cfg app.Config) *traced {
 	w := &traced{to: kept{tracetest.NewInMemoryExporter()}}
 	var err error
-	cfg.Trace, err = trace.New(w.to, 10_000, "test")
+	cfg.Trace, err = trace.New(w.to, 10_000, sdk.AlwaysSample(), "test")
 	must(t, err)
 	cfg.Report = w
 	w.world = start(t, cfg)

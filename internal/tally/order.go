@@ -57,14 +57,25 @@ func (os *orders) begin() {
 	}
 }
 
+// way is a change of state that orders take.
+type way struct{ from, to, reason, currency string }
+
+// counters are what a way is counted in: to look them up by their labels takes longer
+// than to count.
+type counters struct {
+	transitions, value prometheus.Counter
+	lasted             prometheus.Observer // nil: nothing has lasted
+	invoiced           prometheus.Observer // nil: it does not lead there
+}
+
 // move is a change of an order's state.
 type move struct {
-	from, to, reason, currency string
-	value                      int64 // minor units
-	entered                    int64 // when it entered from, Unix ms; 0: not known, or it was in none
-	passing                    bool  // it entered and left from by one record
-	made                       int64 // timestamp of the record that placed it, Unix ms; 0: not known
-	trace                      string
+	way
+	value   int64 // minor units
+	entered int64 // when it entered from, Unix ms; 0: not known, or it was in none
+	passing bool  // it entered and left from by one record
+	made    int64 // timestamp of the record that placed it, Unix ms; 0: not known
+	trace   string
 }
 
 // fresh is what an order comes from that is new.
@@ -73,7 +84,7 @@ const fresh = "new"
 // appendMoves adds the states that an order has entered since old, which is nil of a
 // new one.
 func appendMoves(ms []move, old, o *schemas.Order, d *graph.Decision, trace string) []move {
-	m, known := move{from: fresh, currency: o.Currency, value: o.Gross, made: d.MadeAt, trace: trace}, 0
+	m, known := move{way: way{from: fresh, currency: o.Currency}, value: o.Gross, made: d.MadeAt, trace: trace}, 0
 	if old != nil {
 		m.from, m.entered, known = old.State, d.EnteredAt, len(old.Timeline)
 	}
@@ -124,17 +135,28 @@ var codes = func() map[string]bool {
 	return m
 }()
 
-func (os *orders) count(m *move, now time.Time) {
-	os.transitions.WithLabelValues(m.from, m.to, m.reason).Inc()
-	os.value.WithLabelValues(m.to, os.currency(m.currency)).Add(float64(max(0, m.value)) / 100)
+func (os *orders) counters(w way) *counters {
+	c := &counters{transitions: os.transitions.WithLabelValues(w.from, w.to, w.reason), value: os.value.WithLabelValues(w.to, os.currency(w.currency))}
+	if w.from != fresh {
+		c.lasted = os.lasted.WithLabelValues(w.from)
+	}
+	if w.to == schemas.Invoiced {
+		c.invoiced = os.invoiced.WithLabelValues()
+	}
+	return c
+}
+
+func (c *counters) count(m *move, now time.Time) {
+	c.transitions.Inc()
+	c.value.Add(float64(max(0, m.value)) / 100)
 	switch {
 	case m.passing:
-		metric.Observe(os.lasted.WithLabelValues(m.from), 0, m.trace)
-	case m.entered != 0:
-		metric.Observe(os.lasted.WithLabelValues(m.from), now.Sub(time.UnixMilli(m.entered)), m.trace)
+		metric.Observe(c.lasted, 0, m.trace)
+	case m.entered != 0 && c.lasted != nil:
+		metric.Observe(c.lasted, now.Sub(time.UnixMilli(m.entered)), m.trace)
 	}
-	if m.to == schemas.Invoiced && m.made != 0 {
-		metric.Observe(os.invoiced.WithLabelValues(), now.Sub(time.UnixMilli(m.made)), m.trace)
+	if m.made != 0 && c.invoiced != nil {
+		metric.Observe(c.invoiced, now.Sub(time.UnixMilli(m.made)), m.trace)
 	}
 }
 

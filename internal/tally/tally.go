@@ -8,7 +8,9 @@
 package tally
 
 import (
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -78,13 +80,16 @@ type Processor struct {
 	t                         *Tally
 	name                      string
 	transaction, size, decide prometheus.Observer
-	sheets                    sync.Map // *sheet by partition
+
+	mu     sync.Mutex               // held to add sheets
+	sheets atomic.Pointer[[]*sheet] // by partition
 }
 
 // Processor returns the part for the processor of that name.
 func (t *Tally) Processor(name string) *Processor {
 	p := &Processor{t: t, name: name, transaction: t.transactions.WithLabelValues(name), size: t.sizes.WithLabelValues(name),
 		decide: t.decisions.WithLabelValues(name)}
+	p.sheets.Store(new([]*sheet))
 	if name == order.Name {
 		t.orders.begin()
 	}
@@ -118,6 +123,7 @@ type sheet struct {
 	transaction any // whose it is
 	types       []typed
 	moves       []move
+	ways        map[way]*counters
 	committed   func() // count
 }
 
@@ -130,13 +136,19 @@ type typed struct {
 
 // sheet returns that of a partition.
 func (p *Processor) sheet(partition int32) *sheet {
-	if s, ok := p.sheets.Load(partition); ok {
-		return s.(*sheet)
+	if all := *p.sheets.Load(); int(partition) < len(all) {
+		return all[partition]
 	}
-	s := &sheet{p: p}
-	s.committed = s.count
-	p.sheets.Store(partition, s)
-	return s
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := slices.Clone(*p.sheets.Load())
+	for int(partition) >= len(all) {
+		s := &sheet{p: p, ways: map[way]*counters{}}
+		s.committed = s.count
+		all = append(all, s)
+	}
+	p.sheets.Store(&all)
+	return all[partition]
 }
 
 // Decided implements graph.Observer. The first one of a transaction has the others
@@ -182,7 +194,13 @@ func (s *sheet) count() {
 	if len(s.moves) > 0 {
 		now := s.p.t.now()
 		for i := range s.moves {
-			s.p.t.count(&s.moves[i], now)
+			m := &s.moves[i]
+			c := s.ways[m.way]
+			if c == nil {
+				c = s.p.t.counters(m.way)
+				s.ways[m.way] = c
+			}
+			c.count(m, now)
 		}
 	}
 	s.forget()

@@ -48,7 +48,11 @@ func (t *Tracer) Send(ctx context.Context, r *kgo.Record) (sent func(error)) {
 	if !p.IsZero() {
 		ctx = otel.ContextWithRemoteSpanContext(ctx, p.spanContext())
 	}
-	ctx = context.WithValue(ctx, about{}, subject(r))
+	about := subject(r)
+	if p.IsZero() && !otel.SpanContextFromContext(ctx).IsValid() && !t.begins(about) {
+		return func(error) {}
+	}
+	ctx = context.WithValue(ctx, subjectKey{}, about)
 	_, span := t.orders.Start(ctx, "send "+r.Topic, otel.WithSpanKind(otel.SpanKindProducer))
 	if !span.IsRecording() {
 		return func(error) {}
@@ -154,7 +158,11 @@ func (p *Processor) Handle(r *kgo.Record, outside bool) (*Span, Parent) {
 	if p == nil || cause.IsZero() && !outside || !cause.IsZero() && !cause.Sampled() {
 		return nil, cause
 	}
-	ctx := context.WithValue(context.Background(), about{}, subject(r))
+	about := subject(r)
+	if cause.IsZero() && !p.t.begins(about) {
+		return nil, cause
+	}
+	ctx := context.WithValue(context.Background(), subjectKey{}, about)
 	from := cause.spanContext()
 	if from.IsValid() {
 		ctx = otel.ContextWithRemoteSpanContext(ctx, from)

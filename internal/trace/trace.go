@@ -9,10 +9,11 @@ package trace
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -37,6 +38,7 @@ const flushTime = 3 * time.Second
 type Tracer struct {
 	orders  otel.Tracer // samples as the environment says
 	batches otel.Tracer // of transactions: which are of interest, the records in them say
+	sampler sdk.Sampler // of orders
 	queue   *queue
 }
 
@@ -47,8 +49,9 @@ type Tracer struct {
 //   - OTEL_SDK_DISABLED "true", OTEL_TRACES_EXPORTER "none": off
 //   - OTEL_EXPORTER_OTLP_PROTOCOL, OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: http/protobuf,
 //     the default, or grpc
+//   - OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG: which traces, where one begins
 //
-// All others (OTEL_EXPORTER_OTLP_*, OTEL_TRACES_SAMPLER, OTEL_BSP_*, OTEL_SERVICE_NAME,
+// All others (OTEL_EXPORTER_OTLP_*, OTEL_BSP_*, OTEL_SERVICE_NAME,
 // OTEL_RESOURCE_ATTRIBUTES) are read by the SDK, from the process's environment
 // whatever getenv is. What goes wrong later is logged, now and then.
 func FromEnv(getenv func(string) string, version string, log *slog.Logger) (*Tracer, error) {
@@ -57,6 +60,10 @@ func FromEnv(getenv func(string) string, version string, log *slog.Logger) (*Tra
 		return nil, err
 	}
 	size, err := queueSize(getenv)
+	if err != nil {
+		return nil, err
+	}
+	sampler, err := samplerFromEnv(getenv)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +79,7 @@ func FromEnv(getenv func(string) string, version string, log *slog.Logger) (*Tra
 		return nil, fmt.Errorf("exporter of traces: %w", err)
 	}
 	global.SetErrorHandler(&complaints{log: log})
-	return New(exporter, size, version)
+	return New(exporter, size, sampler, version)
 }
 
 // protocolOf says how spans are to be exported; "": not at all.
@@ -93,17 +100,18 @@ func protocolOf(getenv func(string) string) (string, error) {
 }
 
 // New returns a Tracer whose spans go to an exporter, in the background, by a queue
-// of so many. What does not fit in is dropped and counted.
-func New(to sdk.SpanExporter, queued int, version string) (*Tracer, error) {
+// of so many. What does not fit in is dropped and counted. sampler decides where a trace
+// begins, by its ID.
+func New(to sdk.SpanExporter, queued int, sampler sdk.Sampler, version string) (*Tracer, error) {
 	res, err := resource.New(context.Background(), resource.WithTelemetrySDK(),
 		resource.WithAttributes(semconv.ServiceName("orderlog"), semconv.ServiceVersion(version)), resource.WithFromEnv())
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
 	q := newQueue(to, queued)
-	orders := sdk.NewTracerProvider(sdk.WithResource(res), sdk.WithSpanProcessor(q), sdk.WithIDGenerator(ids{}))
+	orders := sdk.NewTracerProvider(sdk.WithResource(res), sdk.WithSpanProcessor(q), sdk.WithIDGenerator(ids{}), sdk.WithSampler(sampler))
 	batches := sdk.NewTracerProvider(sdk.WithResource(res), sdk.WithSpanProcessor(q), sdk.WithIDGenerator(ids{}), sdk.WithSampler(sdk.AlwaysSample()))
-	return &Tracer{orders: orders.Tracer(scope), batches: batches.Tracer(scope), queue: q}, nil
+	return &Tracer{orders: orders.Tracer(scope), batches: batches.Tracer(scope), sampler: sampler, queue: q}, nil
 }
 
 // Close exports what is queued, as far as the collector takes it within seconds.
@@ -129,24 +137,24 @@ func OfOrder(order string) otel.TraceID {
 	return otel.TraceID(sum[:16])
 }
 
-// about is the key of what a trace begins for.
-type about struct{}
+// subjectKey is the key of what a trace begins for.
+type subjectKey struct{}
 
 // ids derives what it can.
 type ids struct{}
 
-func (ids) NewIDs(ctx context.Context) (t otel.TraceID, s otel.SpanID) {
-	if subject, ok := ctx.Value(about{}).(string); ok && subject != "" {
+func (g ids) NewIDs(ctx context.Context) (t otel.TraceID, s otel.SpanID) {
+	if subject, ok := ctx.Value(subjectKey{}).(string); ok && subject != "" {
 		t = OfOrder(subject)
 	} else {
-		rand.Read(t[:]) // which never fails
+		binary.LittleEndian.PutUint64(t[:], rand.Uint64())
+		binary.LittleEndian.PutUint64(t[8:], rand.Uint64())
 	}
-	rand.Read(s[:])
-	return t, s
+	return t, g.NewSpanID(ctx, t)
 }
 
 func (ids) NewSpanID(context.Context, otel.TraceID) (s otel.SpanID) {
-	rand.Read(s[:])
+	binary.LittleEndian.PutUint64(s[:], rand.Uint64())
 	return s
 }
 

@@ -27,10 +27,10 @@ type kept struct{ *tracetest.InMemoryExporter }
 
 func (kept) Shutdown(context.Context) error { return nil }
 
-func tracing(t *testing.T) (*Tracer, func() tracetest.SpanStubs) {
+func tracing(t *testing.T, sampler sdk.Sampler) (*Tracer, func() tracetest.SpanStubs) {
 	t.Helper()
 	to := kept{tracetest.NewInMemoryExporter()}
-	tr, err := New(to, 1000, "test")
+	tr, err := New(to, 1000, sampler, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func tracing(t *testing.T) (*Tracer, func() tracetest.SpanStubs) {
 }
 
 func tracer(t *testing.T) *Tracer {
-	tr, _ := tracing(t)
+	tr, _ := tracing(t, sdk.AlwaysSample())
 	t.Cleanup(func() { tr.Close() })
 	return tr
 }
@@ -99,8 +99,8 @@ func command(topic, order string) *kgo.Record {
 // All that is sent about an order is in one trace, whoever sends it; what is
 // consumed is caused by what was sent.
 func TestOneTraceOfAnOrder(t *testing.T) {
-	place, placed := tracing(t)
-	deliver, delivered := tracing(t)
+	place, placed := tracing(t, sdk.AlwaysSample())
+	deliver, delivered := tracing(t, sdk.AlwaysSample())
 	a, b, c := command("order-commands", "ord_1"), command("order-commands", "ord_1"), command("order-commands", "ord_2")
 	place.Send(t.Context(), a)(nil)
 	deliver.Send(t.Context(), b)(errors.New("nobody's business"))
@@ -139,7 +139,7 @@ func TestOneTraceOfAnOrder(t *testing.T) {
 // A batch that is repeated was handled once: the first time has left a transaction,
 // and no spans of records.
 func TestRepeatedTransaction(t *testing.T) {
-	tr, ended := tracing(t)
+	tr, ended := tracing(t, sdk.AlwaysSample())
 	p := tr.Processor("order", "order")
 	r := &kgo.Record{Topic: "order-replies", Key: []byte("ord_1"), Headers: headers("traceparent", sampled)}
 	for _, err := range []error{errors.New("broken"), nil} {
@@ -169,9 +169,7 @@ func TestRepeatedTransaction(t *testing.T) {
 // A sampler that takes nothing: no header travels but one that somebody else has
 // set, and what is caused by an order does not begin traces of its own.
 func TestNotSampled(t *testing.T) {
-	t.Setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
-	t.Setenv("OTEL_TRACES_SAMPLER_ARG", "0")
-	tr, ended := tracing(t)
+	tr, ended := tracing(t, sdk.ParentBased(sdk.TraceIDRatioBased(0)))
 	theirs := command("order-commands", "ord_3")
 	theirs.Headers = append(theirs.Headers, headers("traceparent", unsampled)...)
 	p := tr.Processor("order", "order")
@@ -207,7 +205,7 @@ func (h *hung) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error 
 func TestCollectorThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const room, sent = 100, 1000
-		tr, err := New(&hung{}, room, "test")
+		tr, err := New(&hung{}, room, sdk.AlwaysSample(), "test")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -262,6 +260,37 @@ func TestExport(t *testing.T) {
 	}
 }
 
+// A sampler is one of six, as the specification of OpenTelemetry's environment has them.
+func TestSamplers(t *testing.T) {
+	for vars, want := range map[string]string{
+		"":                                 "ParentBased{root:AlwaysOnSampler",
+		"OTEL_TRACES_SAMPLER=Always_On":    "AlwaysOnSampler",
+		"OTEL_TRACES_SAMPLER=always_off":   "AlwaysOffSampler",
+		"OTEL_TRACES_SAMPLER=traceidratio": "TraceIDRatioBased{1}",
+		"OTEL_TRACES_SAMPLER=traceidratio OTEL_TRACES_SAMPLER_ARG=0.5":              "TraceIDRatioBased{0.5}",
+		"OTEL_TRACES_SAMPLER=parentbased_always_on":                                 "ParentBased{root:AlwaysOnSampler",
+		"OTEL_TRACES_SAMPLER=parentbased_always_off":                                "ParentBased{root:AlwaysOffSampler",
+		"OTEL_TRACES_SAMPLER=parentbased_traceidratio OTEL_TRACES_SAMPLER_ARG=0.01": "ParentBased{root:TraceIDRatioBased{0.01}",
+		"OTEL_TRACES_SAMPLER=parentbased_traceidratio OTEL_TRACES_SAMPLER_ARG=1.1":  "OTEL_TRACES_SAMPLER_ARG=",
+		"OTEL_TRACES_SAMPLER=traceidratio OTEL_TRACES_SAMPLER_ARG=NaN":              "OTEL_TRACES_SAMPLER_ARG=",
+		"OTEL_TRACES_SAMPLER=sometimes":                                             "OTEL_TRACES_SAMPLER=",
+	} {
+		env := map[string]string{}
+		for _, v := range strings.Fields(vars) {
+			name, value, _ := strings.Cut(v, "=")
+			env[name] = value
+		}
+		s, err := samplerFromEnv(func(name string) string { return env[name] })
+		got := fmt.Sprint(err)
+		if err == nil {
+			got = s.Description()
+		}
+		if !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s, want %s", vars, got, want)
+		}
+	}
+}
+
 // What goes wrong again and again is not logged again and again.
 func TestComplaints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -280,9 +309,8 @@ func TestComplaints(t *testing.T) {
 // A sampler that takes some: who sends and who handles decide alike of one order, and of
 // one record that is about none; what begins within the pipeline is never sampled.
 func TestSomeAreSampled(t *testing.T) {
-	t.Setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
-	t.Setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
-	tr := tracer(t)
+	tr, _ := tracing(t, sdk.ParentBased(sdk.TraceIDRatioBased(0.5)))
+	defer tr.Close()
 	p := tr.Processor("order", "order")
 	sampled := 0
 	for i := range 200 {

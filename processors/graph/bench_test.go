@@ -10,6 +10,7 @@ import (
 
 	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kgo"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/orderlog/orderlog/internal/event"
@@ -98,7 +99,7 @@ func BenchmarkOrder(b *testing.B) { benchmarkOrder(b, nil, "") }
 // BenchmarkOrderTraced is BenchmarkOrder of an order that carries a trace.
 func BenchmarkOrderTraced(b *testing.B) {
 	const sampled, not = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
-	t, err := trace.New(tracetest.NewNoopExporter(), 1000, "test")
+	t, err := trace.New(tracetest.NewNoopExporter(), 1000, sdk.AlwaysSample(), "test")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -107,8 +108,7 @@ func BenchmarkOrderTraced(b *testing.B) {
 	b.Run("off", func(b *testing.B) { benchmarkOrder(b, nil, sampled) })
 	b.Run("not sampled", func(b *testing.B) { benchmarkOrder(b, on, not) })
 	b.Run("decided here", func(b *testing.B) {
-		b.Setenv("OTEL_TRACES_SAMPLER", "always_off")
-		t, err := trace.New(tracetest.NewNoopExporter(), 1000, "test")
+		t, err := trace.New(tracetest.NewNoopExporter(), 1000, sdk.TraceIDRatioBased(0), "test")
 		if err != nil {
 			b.Fatal(err)
 		}
