@@ -13,7 +13,7 @@ import (
 )
 
 var faults = []fault{
-	{name: "instance killed", one: always, three: always, hit: func(s *scene) {
+	{name: "instance killed", one: longOnly, three: always, hit: func(s *scene) {
 		for range s.times(2, 20) {
 			s.moment()
 			i := s.one()
@@ -52,7 +52,7 @@ var faults = []fault{
 			}
 		}
 	}},
-	{name: "instance frozen", one: always, three: always, transaction: time.Minute, hit: func(s *scene) {
+	{name: "instance frozen", one: always, three: longOnly, transaction: time.Minute, hit: func(s *scene) {
 		i := s.hang(2 * time.Second) // so that it wakes up in the middle of a transaction
 		before := i.tally()
 		s.strikes(i.here())
@@ -87,7 +87,7 @@ var faults = []fault{
 		s.proxies(func(p *kafka.Proxy) { p.Slow(0); p.Cut() })
 		s.back(i)
 	}},
-	{name: "connection slow", one: always, three: longOnly, hit: func(s *scene) {
+	{name: "connection slow", one: longOnly, three: longOnly, hit: func(s *scene) {
 		i := s.behindProxies()
 		s.strikes(i.here())
 		s.proxies(func(p *kafka.Proxy) { p.Slow(100 * time.Millisecond) })
@@ -129,7 +129,7 @@ var faults = []fault{
 		}
 	}},
 	{name: "all instances killed in a transaction", one: always, three: longOnly, alone: stuckTransaction},
-	{name: "broker killed", one: always, three: always, hit: func(s *scene) {
+	{name: "broker killed", one: always, three: longOnly, hit: func(s *scene) {
 		for range s.times(1, 10) {
 			s.moment()
 			s.killNode(s.rnd.IntN(s.nodes))
