@@ -137,21 +137,14 @@ func (s *session) perform(ctx context.Context, l load, f produceFlags, p *produc
 // settleSetup waits until prices, stock and limits are known, so that no order
 // overtakes them. Where nobody reads them there is nothing to wait for.
 func (s *session) settleSetup(ctx context.Context, c *client.Client) error {
-	adm, err := s.admin(ctx)
+	groups := []string{"inventory", "credit"}
+	unmanned, err := c.Unmanned(ctx, groups...)
 	if err != nil {
 		return err
 	}
-	defer adm.Close()
-	groups := []string{"inventory", "credit"}
-	described, err := adm.DescribeGroups(ctx, s.name(groups[0]), s.name(groups[1]))
-	if err != nil {
-		return fmt.Errorf("describing groups: %w", err)
-	}
-	for _, g := range groups {
-		if len(described[s.name(g)].Members) == 0 {
-			s.log.Warn("nobody runs this processor: orders may be decided before what was just set up is known", "group", s.name(g))
-			return nil
-		}
+	if unmanned != "" {
+		s.log.Warn("nobody runs this processor: orders may be decided before what was just set up is known", "group", s.name(unmanned))
+		return nil
 	}
 	return c.WaitRead(ctx, groups...)
 }

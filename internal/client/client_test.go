@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/event"
@@ -22,6 +23,7 @@ const partitions = 3
 
 type world struct {
 	t     *testing.T
+	c     *kfake.Cluster
 	opts  []kgo.Opt
 	serde *schemas.Serde
 	*client.Client
@@ -35,7 +37,7 @@ func start(t *testing.T) world {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	w := world{t: t, opts: []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}, serde: schemas.NewLocalSerde()}
+	w := world{t: t, c: c, opts: []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}, serde: schemas.NewLocalSerde()}
 	if w.Client, err = client.New(client.Config{Opts: w.opts, Serde: w.serde, Namespace: "ns", Source: "/test"}); err != nil {
 		t.Fatal(err)
 	}
@@ -377,6 +379,28 @@ func TestWaitReadWaitsForTheFirstCommit(t *testing.T) {
 	}
 	w.ok(w.adm.CommitAllOffsets(t.Context(), "ns.order", at))
 	w.ok(<-done)
+}
+
+// A broker that closes connections, or cannot be reached, may be back in a moment.
+func TestBrokerThatIsAway(t *testing.T) {
+	w := start(t)
+	closing := 2
+	w.c.Control(func(kmsg.Request) (kmsg.Response, error, bool) {
+		if closing--; closing >= 0 {
+			w.c.KeepControl()
+			return nil, errors.New("away"), true
+		}
+		return nil, nil, false
+	})
+	unmanned, err := w.Unmanned(t.Context(), "inventory", "credit")
+	if err != nil || unmanned != "inventory" || closing >= 0 {
+		t.Errorf("%q, %v, %d times away", unmanned, err, closing+1)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := w.Unmanned(ctx, "credit"); !errors.Is(err, context.Canceled) {
+		t.Errorf("who has given up waits for nobody: %v", err)
+	}
 }
 
 func TestSendAll(t *testing.T) {

@@ -2,10 +2,8 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
-	"net"
 	"sync"
 	"time"
 
@@ -14,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/internal/group"
 	"github.com/orderlog/orderlog/topics"
 )
 
@@ -83,15 +82,44 @@ func (c *Client) SendAll(ctx context.Context, seq iter.Seq[flow.Message], sent f
 // committed no offsets and has no commands topic of its own counts as done. A
 // broker that is away is waited for, for half a minute.
 func (c *Client) WaitRead(ctx context.Context, groups ...string) error {
+	return patiently(ctx, func() (bool, error) { return c.idle(ctx, groups) })
+}
+
+// Unmanned returns the first of the groups (bare names) that nobody runs, "" if there
+// is none. A broker that is away is waited for, for half a minute.
+func (c *Client) Unmanned(ctx context.Context, groups ...string) (unmanned string, err error) {
+	var names []string
+	for _, g := range groups {
+		names = append(names, topics.Prefixed(c.cfg.Namespace, g))
+	}
+	err = patiently(ctx, func() (bool, error) {
+		described, err := c.adm.DescribeGroups(ctx, names...)
+		if err != nil {
+			return false, fmt.Errorf("describing groups: %w", err)
+		}
+		for i, n := range names {
+			if len(described[n].Members) == 0 {
+				unmanned = groups[i]
+				break
+			}
+		}
+		return true, nil
+	})
+	return unmanned, err
+}
+
+// patiently asks until done says yes, or fails for another reason than that a broker is
+// away or not ready.
+func patiently(ctx context.Context, done func() (bool, error)) error {
 	var away time.Time
 	for {
-		done, err := c.idle(ctx, groups)
+		yes, err := done()
 		switch {
-		case err == nil && done:
+		case err == nil && yes:
 			return nil
 		case err == nil:
 			away = time.Time{}
-		case ctx.Err() != nil || !kerr.IsRetriable(err) && !errors.As(err, new(*net.OpError)):
+		case ctx.Err() != nil || !kerr.IsRetriable(err) && !group.Away(err):
 			return err
 		case away.IsZero():
 			away = time.Now()

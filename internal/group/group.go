@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"time"
@@ -57,7 +58,7 @@ func Many(ctx context.Context, adm *kadm.Client, names ...string) (at map[string
 					at[name] = got.Fetched
 				case errors.Is(err, kerr.UnstableOffsetCommit) && time.Since(began) <= undecided:
 					again = append(again, name)
-				case !errors.As(err, new(*net.OpError)) || time.Since(began) > patience:
+				case !Away(err) || time.Since(began) > patience:
 					fail(name, err)
 				default:
 					relocate(ctx, adm, name)
@@ -82,4 +83,10 @@ func Many(ctx context.Context, adm *kadm.Client, names ...string) (at map[string
 // cannot be a member concerns one, and is harmless.
 func relocate(ctx context.Context, adm *kadm.Client, name string) {
 	_, _ = adm.LeaveGroup(ctx, kadm.LeaveGroup(name).InstanceIDs("no name of an instance"))
+}
+
+// Away tells that an error is of a broker which cannot be reached, or which has closed the
+// connection: it may be back in a moment.
+func Away(err error) bool {
+	return errors.As(err, new(*net.OpError)) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/orderlog/orderlog/internal/group"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -50,7 +51,7 @@ func (r *Replayer) empty(ctx context.Context, g *Group, how How) error {
 	told := false
 	var lost error
 	err := poll(wait, func() (bool, error) {
-		if lost = r.describe(wait, g); away(lost) {
+		if lost = r.describe(wait, g); group.Away(lost) {
 			return false, nil
 		}
 		if lost != nil || len(g.Members) == 0 {
@@ -62,7 +63,7 @@ func (r *Replayer) empty(ctx context.Context, g *Group, how How) error {
 		told = true
 		return false, nil
 	})
-	if away(lost) {
+	if group.Away(lost) {
 		return lost
 	}
 	if err != nil && wait.Err() != nil && ctx.Err() == nil {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"slices"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/internal/group"
 	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
@@ -81,18 +80,12 @@ func (r *Replayer) implicit(ctx context.Context) (bool, error) {
 	var lost error
 	err = poll(reach, func() (bool, error) {
 		is, lost = kgoka.ImplicitOffsets(reach, cl)
-		return !away(lost), nil
+		return !group.Away(lost), nil
 	})
 	if lost != nil {
 		err = lost
 	}
 	return is, err
-}
-
-// away says that no broker could be asked. Who has paused a group, or does not know what
-// has become of a transaction, waits until one can.
-func away(err error) bool {
-	return errors.As(err, new(*net.OpError)) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
 }
 
 // write sends a record; flush tells whether all came.
