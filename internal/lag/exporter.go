@@ -5,8 +5,10 @@ import (
 	"log/slog"
 	"math"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -113,6 +115,9 @@ func (e *Exporter) Describe(ch chan<- *prometheus.Desc) {
 // Collect tells what the last round has shown.
 func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
 	put := func(d *prometheus.Desc, v float64, labels ...string) {
+		for i, l := range labels {
+			labels[i] = label(l)
+		}
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	put(lagLast, float64(e.whole.Load())/1000)
@@ -141,6 +146,15 @@ func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
 		put(logEnd, float64(l.End), l.Topic, n)
 		put(logStart, float64(l.Start), l.Topic, n)
 	}
+}
+
+// label is a name as Prometheus takes it: in UTF-8, which not every client's is. Names
+// that differ have labels that do.
+func label(name string) string {
+	if utf8.ValidString(name) {
+		return name
+	}
+	return strings.Trim(strconv.Quote(name), `"`)
 }
 
 // collectTopic tells of offsets as the others do: of all partitions of a topic on some of

@@ -89,6 +89,21 @@ func TestCollect(t *testing.T) {
 	}
 }
 
+// A name that is not UTF-8 is told in some way, and two of them are two.
+func TestCollectNames(t *testing.T) {
+	w := newWorld(t, kfake.NumBrokers(1))
+	w.topic("in", 1)
+	for _, group := range []string{"g\xff", "g\xfe", "größe"} {
+		w.commit(group, "in", 0, 0)
+	}
+	e := NewExporter(w.reader(nil), Every, slog.New(slog.DiscardHandler))
+	must(t, e.look(t.Context()))
+	got := slices.Sorted(maps.Keys(told(t, e, "kafka_consumergroup_members")))
+	if want := []string{`consumergroup=g\xfe`, `consumergroup=g\xff`, `consumergroup=größe`}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 // When the cluster is away what was seen last is told for two minutes, and then nothing.
 func TestAway(t *testing.T) {
 	w := newWorld(t)
