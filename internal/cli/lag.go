@@ -36,10 +36,11 @@ func newLag(s *session) *cobra.Command {
 		Use:   "lag [GROUP...]",
 		Short: "Show how far each processor is behind",
 		Long: `Shows how far consumer groups are behind, the one that is furthest first. LAG is
-what Kafka's own tools show: offsets, of which some are transaction markers. RECORDS
-are those still to come, counted in the log (~: estimated, where there are very many),
-0 where nothing but markers is left. SECONDS is the age of the next one, by its
-timestamp. IN and OUT are offsets, taken from two looks a second apart; CATCH-UP is when
+what Kafka's own tools show: offsets, of which some are transaction markers; "beyond
+end", and of a partition a negative number, where the group has committed what the log
+has not reached: the topic was made anew, or cut. RECORDS are those still to come,
+counted in the log (~: estimated, where there are very many), 0 where nothing but
+markers is left. SECONDS is the age of the next one, by its timestamp. IN and OUT are offsets, taken from two looks a second apart; CATCH-UP is when
 all will have been read if it goes on like this. SAFE is how long the group may stay
 down from now on before something is gone that it needs: records, by retention; its
 offsets, which the brokers forget of a group without members; or, of a compacted topic,

@@ -87,8 +87,12 @@ func (s *session) lagTopics(round *lag.Round, bars int) [][]cell {
 		if g.State != "Stable" && t.Records > 0 {
 			state.paint = st.warn
 		}
+		behind := numeral(strconv.FormatInt(t.Lag, 10))
+		if t.Beyond > 0 {
+			behind = cell{text: "beyond end", right: true, paint: st.bad}
+		}
 		rows = append(rows, barred([]cell{{text: t.Group}, state, numeral(strconv.Itoa(g.Members)), {text: t.Topic}, numeral(strconv.Itoa(t.Partitions)),
-			numeral(strconv.FormatInt(t.Lag, 10)), numeral(counted(t.Records, t.Estimated)), numeral(ago(t.Seconds)), numeral(perSecond(t.In)), numeral(perSecond(t.Out)),
+			behind, numeral(counted(t.Records, t.Estimated)), numeral(ago(t.Seconds)), numeral(perSecond(t.In)), numeral(perSecond(t.Out)),
 			catch, {text: safeText(t.Safe)}}, bars, float64(t.Records)/float64(most)))
 	}
 	for _, name := range sorted(idle) { // it reads nothing that is there

@@ -87,7 +87,7 @@ var (
 	perPartition = []string{"consumergroup", "topic", "partition"}
 	ofLog        = []string{"topic", "partition"}
 
-	lagOffsets = desc("kafka_consumergroup_lag", "Offsets from what the group has committed to the end of the partition; -1: nothing committed. Transaction markers and gaps count: see kafka_consumergroup_lag_records.", perPartition)
+	lagOffsets = desc("kafka_consumergroup_lag", "Offsets from what the group has committed to the end of the partition; -1: nothing committed; negative with something committed: beyond the end. Transaction markers and gaps count: see kafka_consumergroup_lag_records.", perPartition)
 	lagCurrent = desc("kafka_consumergroup_current_offset", "What the group has committed; -1: nothing.", perPartition)
 	lagRecords = desc("kafka_consumergroup_lag_records", "Records that are still to come, to one who reads what is committed; estimated where a lag is large.", perPartition)
 	lagSeconds = desc("kafka_consumergroup_lag_seconds", "Age of the next record that the group has to read, by its timestamp; 0: there is none.", perPartition)

@@ -73,6 +73,7 @@ type Topic struct {
 	Topic      string        `json:"topic"`
 	Partitions int           `json:"partitions"`
 	Lag        int64         `json:"lag"`
+	Beyond     int           `json:"beyond_end,omitempty"` // partitions whose committed offset is; they have no lag
 	Records    int64         `json:"records"`
 	Estimated  bool          `json:"estimated,omitempty"`
 	Seconds    figure.Figure `json:"lag_seconds"`      // the worst
@@ -93,7 +94,8 @@ type Partition struct {
 	Stable    int64  `json:"stable"`    // up to there transactions are decided: who reads what is committed reads no further
 
 	// Lag is what Kafka's own tools show: End less Committed. It counts offsets, of
-	// which some are not records. -1: nothing is committed.
+	// which some are not records. -1: nothing is committed; or, as any other negative
+	// one, what is committed lies Beyond the end.
 	Lag int64 `json:"lag"`
 
 	// Records is how many are still to come, up to Stable, to one who reads what is
@@ -114,9 +116,19 @@ type Partition struct {
 	Safe *Safe `json:"safe,omitempty"`
 }
 
-// at is the offset from which the group goes on. Where it has committed nothing that is
-// taken for the log's start, though a foreign group may be set to begin at the end.
-func (p *Partition) at() int64 { return max(p.Committed, p.Start) }
+// at is the offset from which the group goes on. Where it has committed nothing, or what
+// the log does not have, that is taken for the log's start, though a foreign group may be
+// set to begin at the end.
+func (p *Partition) at() int64 {
+	if p.Beyond() {
+		return p.Start
+	}
+	return max(p.Committed, p.Start)
+}
+
+// Beyond tells whether the group has committed an offset that the log has not reached:
+// the topic was made anew, or lost its end.
+func (p *Partition) Beyond() bool { return p.Committed > p.End }
 
 // Lost tells whether records were deleted that the group has not read.
 func (p *Partition) Lost() bool { return p.Committed >= 0 && p.Committed < p.Start }

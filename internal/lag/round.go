@@ -310,6 +310,9 @@ func (r *Round) sum() {
 		t := &r.Topics[len(r.Topics)-1]
 		t.Partitions++
 		t.Lag += max(0, p.Lag)
+		if p.Beyond() {
+			t.Beyond++
+		}
 		t.Records += p.Records
 		t.Estimated = t.Estimated || p.Estimated
 		t.Seconds = worse(t.Seconds, p.Seconds)
