@@ -171,10 +171,12 @@ func safeText(safe *lag.Safe) string {
 	switch {
 	case safe == nil:
 		return ""
+	case !safe.Left.Known():
+		return "?"
 	case safe.Loses == downtime.Records:
-		return long(safe.Left)
+		return long(float64(safe.Left))
 	}
-	return fmt.Sprintf("%s (%s)", long(safe.Left), safe.Loses)
+	return fmt.Sprintf("%s (%s)", long(float64(safe.Left)), safe.Loses)
 }
 
 // long is a time that may be days.

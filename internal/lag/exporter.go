@@ -137,7 +137,7 @@ func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
 	ps := round.Partitions
 	for i := range round.Topics {
 		t := &round.Topics[i]
-		collectTopic(put, t, ps[:t.Partitions], round.Unsafe == nil)
+		collectTopic(put, t, ps[:t.Partitions])
 		ps = ps[t.Partitions:]
 	}
 	for i := range round.Logs {
@@ -159,7 +159,7 @@ func label(name string) string {
 
 // collectTopic tells of offsets as the others do: of all partitions of a topic on some of
 // which something has been committed.
-func collectTopic(put func(*prometheus.Desc, float64, ...string), t *Topic, ps []Partition, safe bool) {
+func collectTopic(put func(*prometheus.Desc, float64, ...string), t *Topic, ps []Partition) {
 	any := false
 	for i := range ps {
 		any = any || ps[i].Committed >= 0
@@ -177,9 +177,9 @@ func collectTopic(put func(*prometheus.Desc, float64, ...string), t *Topic, ps [
 		}
 	}
 	switch {
-	case t.Safe != nil:
-		put(lagSafe, t.Safe.Left, t.Group, t.Topic)
-	case safe:
+	case t.Safe == nil:
 		put(lagSafe, math.Inf(1), t.Group, t.Topic)
+	case t.Safe.Left.Known():
+		put(lagSafe, float64(t.Safe.Left), t.Group, t.Topic)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -86,6 +87,42 @@ func TestCollect(t *testing.T) {
 	e.look(t.Context())
 	if got := told(t, e, "kafka_consumergroup_catch_up_seconds"); !math.IsInf(got["consumergroup=g"], 1) {
 		t.Errorf("%v of a group that does nothing", got)
+	}
+}
+
+// A downtime is not told where it is not known since when a group has waited, or how large
+// a log is: it may be shorter than that of one who has read all.
+func TestCollectUnknownDowntime(t *testing.T) {
+	w := newWorld(t, kfake.NumBrokers(1))
+	w.topic("in", 2, "retention.ms=7200000")
+	w.topic("lost", 2, "retention.ms=7200000")
+	w.topic("sized", 1, "retention.bytes=1000000")
+	w.topic("kept", 1, "retention.ms=-1")
+	for _, topic := range []string{"in", "lost", "sized", "kept"} {
+		w.put(w.cl, topic, time.Hour, time.Hour, time.Hour)
+	}
+	_, err := w.adm.DeleteRecords(t.Context(), kadm.Offsets{"lost": {0: {Topic: "lost", At: 2}}})
+	must(t, err)
+	w.commit("g", "in", 0, 0)
+	w.commit("done", "in", 0, 3)
+	w.commit("g", "lost", 0, 0)
+	w.commit("done", "sized", 0, 3)
+	const budget = -1 // nothing is read, so seconds are not known
+	e := NewExporter(w.reader(func(c *Config) {
+		c.Budget, c.Expected = budget, []Expected{{Name: "new", Topics: []string{"kept"}}}
+	}), Every, slog.New(slog.DiscardHandler))
+	w.c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeLogDirs}, Err: kerr.ClusterAuthorizationFailed})
+	e.look(t.Context())
+	want := map[string]float64{"consumergroup=done topic=in": 7200, "consumergroup=g topic=lost": 0, "consumergroup=new topic=kept": math.Inf(1)}
+	if got := told(t, e, "kafka_consumergroup_safe_downtime_seconds"); !maps.Equal(got, want) {
+		t.Errorf("%v\nwant %v", got, want)
+	}
+	w.now = w.now.Add(settingsEvery)
+	e.read.cfg.Budget = defaultBudget
+	must(t, e.look(t.Context()))
+	got := told(t, e, "kafka_consumergroup_safe_downtime_seconds")
+	if _, known := got["consumergroup=done topic=sized"]; !known || got["consumergroup=g topic=in"] != 3540 {
+		t.Error(got)
 	}
 }
 

@@ -5,6 +5,7 @@
 package lag
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -80,7 +81,7 @@ type Topic struct {
 	In         figure.Figure `json:"in_per_second"`    // offsets that are written
 	Out        figure.Figure `json:"out_per_second"`   // offsets that are read
 	CatchUp    figure.Figure `json:"catch_up_seconds"` // as Group.CatchUp
-	Safe       *Safe         `json:"safe,omitempty"`   // the least
+	Safe       *Safe         `json:"safe,omitempty"`   // the least; not known where one of the partitions' is not, and may be it
 }
 
 // Partition is how far one group is on one partition.
@@ -112,7 +113,7 @@ type Partition struct {
 	Estimated bool `json:"estimated,omitempty"`
 
 	// Safe is how the group's downtime ends, if it goes down now or is; nil: it may
-	// stay down for ever, or the settings that say it cannot be read.
+	// stay down for ever.
 	Safe *Safe `json:"safe,omitempty"`
 }
 
@@ -133,12 +134,25 @@ func (p *Partition) Beyond() bool { return p.Committed > p.End }
 // Lost tells whether records were deleted that the group has not read.
 func (p *Partition) Lost() bool { return p.Committed >= 0 && p.Committed < p.Start }
 
-// Safe is a downtime in which nothing is lost.
+// Safe is a downtime in which nothing is lost. It is not known, NaN, where settings or
+// sizes cannot be read, or the age of the first record that is not handled.
 type Safe struct {
-	Left    float64       `json:"seconds"`       // from now on
-	Whole   float64       `json:"whole_seconds"` // for a group that has read all
-	Loses   downtime.Loss `json:"loses"`         // after that
-	Setting string        `json:"setting"`       // that says so
+	Left    figure.Figure `json:"seconds"`           // from now on
+	Whole   figure.Figure `json:"whole_seconds"`     // for a group that has read all
+	Loses   downtime.Loss `json:"loses,omitempty"`   // after that
+	Setting string        `json:"setting,omitempty"` // that says so
+}
+
+// urgency orders downtimes: what is lost already comes first, and then what is not known,
+// which may be next.
+func (s *Safe) urgency() float64 {
+	switch {
+	case s == nil:
+		return math.Inf(1)
+	case !s.Left.Known():
+		return math.SmallestNonzeroFloat64
+	}
+	return float64(s.Left)
 }
 
 var unknown, never = figure.Unknown(), figure.Never()

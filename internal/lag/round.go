@@ -316,7 +316,7 @@ func (r *Round) sum() {
 		t.Records += p.Records
 		t.Estimated = t.Estimated || p.Estimated
 		t.Seconds = worse(t.Seconds, p.Seconds)
-		if p.Safe != nil && (t.Safe == nil || p.Safe.Left < t.Safe.Left) {
+		if p.Safe.urgency() < t.Safe.urgency() {
 			t.Safe = p.Safe
 		}
 	}
