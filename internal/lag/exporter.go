@@ -3,7 +3,6 @@ package lag
 import (
 	"context"
 	"log/slog"
-	"math"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -95,6 +94,7 @@ var (
 	lagMembers = desc("kafka_consumergroup_members", "Members of the group.", perGroup)
 	lagCatchUp = desc("kafka_consumergroup_catch_up_seconds", "In how long the group will have read all, at the rates of the last rounds; +Inf: never.", perGroup)
 	lagSafe    = desc("kafka_consumergroup_safe_downtime_seconds", "How long a group may stay down from now on before something that it needs of a topic may be gone; +Inf: for ever.", perTopic)
+	lagWhole   = desc("kafka_consumergroup_safe_downtime_whole_seconds", "What kafka_consumergroup_safe_downtime_seconds is for a group that has read all; +Inf: for ever.", perTopic)
 	logEnd     = desc("kafka_topic_partition_current_offset", "End of the partition, the high watermark.", ofLog)
 	logStart   = desc("kafka_topic_partition_oldest_offset", "First offset of the partition.", ofLog)
 	lagLast    = desc("orderlog_lag_exporter_last_success_timestamp_seconds", "When all of this was last read without a fault.", nil)
@@ -107,7 +107,7 @@ func desc(name, help string, labels []string) *prometheus.Desc {
 
 // Describe says what Collect tells.
 func (e *Exporter) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{lagOffsets, lagCurrent, lagRecords, lagSeconds, lagState, lagMembers, lagCatchUp, lagSafe, logEnd, logStart, lagLast, lagTook} {
+	for _, d := range []*prometheus.Desc{lagOffsets, lagCurrent, lagRecords, lagSeconds, lagState, lagMembers, lagCatchUp, lagSafe, lagWhole, logEnd, logStart, lagLast, lagTook} {
 		ch <- d
 	}
 }
@@ -176,10 +176,12 @@ func collectTopic(put func(*prometheus.Desc, float64, ...string), t *Topic, ps [
 			put(lagSeconds, float64(p.Seconds), labels...)
 		}
 	}
-	switch {
-	case t.Safe == nil:
-		put(lagSafe, math.Inf(1), t.Group, t.Topic)
-	case t.Safe.Left.Known():
-		put(lagSafe, float64(t.Safe.Left), t.Group, t.Topic)
+	left, whole := never, never
+	if t.Safe != nil {
+		left, whole = t.Safe.Left, t.Safe.Whole
+	}
+	if left.Known() {
+		put(lagSafe, float64(left), t.Group, t.Topic)
+		put(lagWhole, float64(whole), t.Group, t.Topic)
 	}
 }

@@ -71,6 +71,7 @@ func TestCollect(t *testing.T) {
 		"kafka_consumergroup_members":                          {"consumergroup=g": 0, "consumergroup=new": 0},
 		"kafka_consumergroup_catch_up_seconds":                 {},
 		"kafka_consumergroup_safe_downtime_seconds":            {"consumergroup=g topic=in": 3600, "consumergroup=new topic=kept": math.Inf(1)},
+		"kafka_consumergroup_safe_downtime_whole_seconds":      {"consumergroup=g topic=in": 7200, "consumergroup=new topic=kept": math.Inf(1)},
 		"kafka_topic_partition_current_offset":                 {"partition=0 topic=in": 2, "partition=1 topic=in": 0, "partition=0 topic=kept": 1},
 		"kafka_topic_partition_oldest_offset":                  {"partition=0 topic=in": 0, "partition=1 topic=in": 0, "partition=0 topic=kept": 0},
 		"orderlog_lag_exporter_last_success_timestamp_seconds": {"": float64(w.now.UnixMilli()) / 1000},
@@ -95,7 +96,7 @@ func TestCollect(t *testing.T) {
 func TestCollectUnknownDowntime(t *testing.T) {
 	w := newWorld(t, kfake.NumBrokers(1))
 	w.topic("in", 2, "retention.ms=7200000")
-	w.topic("lost", 2, "retention.ms=7200000")
+	w.topic("lost", 2, "retention.ms=-1")
 	w.topic("sized", 1, "retention.bytes=1000000")
 	w.topic("kept", 1, "retention.ms=-1")
 	for _, topic := range []string{"in", "lost", "sized", "kept"} {
@@ -116,6 +117,9 @@ func TestCollectUnknownDowntime(t *testing.T) {
 	want := map[string]float64{"consumergroup=done topic=in": 7200, "consumergroup=g topic=lost": 0, "consumergroup=new topic=kept": math.Inf(1)}
 	if got := told(t, e, "kafka_consumergroup_safe_downtime_seconds"); !maps.Equal(got, want) {
 		t.Errorf("%v\nwant %v", got, want)
+	}
+	if got := told(t, e, "kafka_consumergroup_safe_downtime_whole_seconds")["consumergroup=g topic=lost"]; !math.IsInf(got, 1) {
+		t.Errorf("%v of what is kept for ever", got)
 	}
 	w.now = w.now.Add(settingsEvery)
 	e.read.cfg.Budget = defaultBudget

@@ -63,7 +63,11 @@ func (s *settings) safe(p *Partition, down bool) *Safe {
 	case !p.Seconds.Known() && limits[0].Left > 0: // for one that has read all
 		return &Safe{Left: unknown, Whole: unknown}
 	}
-	return &Safe{figure.Figure(limits[0].Left.Seconds()), figure.Figure(limits[0].Whole.Seconds()), limits[0].Loses, limits[0].Setting}
+	safe := &Safe{figure.Figure(limits[0].Left.Seconds()), figure.Figure(limits[0].Whole.Seconds()), limits[0].Loses, limits[0].Setting}
+	if limits[0].Whole == downtime.Forever {
+		safe.Whole = never
+	}
+	return safe
 }
 
 func (r *Reader) look(ctx context.Context, now time.Time, topics []string) settings {
