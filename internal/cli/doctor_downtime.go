@@ -33,7 +33,7 @@ func examineDowntime(f *findings, round *lag.Round, floor time.Duration) {
 		}
 	}
 	for _, l := range short {
-		f.warn(remedy(l), "group %s may stay down for %s only, on %s: %s (%s)", l.Group, long(float64(l.Safe.Left)), l.Topic, gone(l.Safe.Loses), l.Safe.Setting)
+		f.warn(remedy(l), "group %s may stay down for %s only, on %s: %s (%s)", l.Group, l.Safe.Left.Duration(), l.Topic, gone(l.Safe.Loses), l.Safe.Setting)
 	}
 	switch {
 	case len(short) > 0 || !all:
@@ -41,7 +41,7 @@ func examineDowntime(f *findings, round *lag.Round, floor time.Duration) {
 		f.ok("groups may stay down for any time")
 	default:
 		f.ok("groups may stay down for %s before anything that they need is gone; %s has the least, on %s (%s)",
-			long(float64(least.Safe.Left)), least.Group, least.Topic, least.Safe.Setting)
+			least.Safe.Left.Duration(), least.Group, least.Topic, least.Safe.Setting)
 	}
 }
 
@@ -80,7 +80,7 @@ func gone(loses downtime.Loss) string {
 func remedy(l *lag.Partition) string {
 	raise := fmt.Sprintf("raise %s", l.Safe.Setting)
 	if l.Safe.Left < l.Safe.Whole {
-		return fmt.Sprintf("let it run: it is behind; or %s, which is worth %s to a group that is not", raise, long(float64(l.Safe.Whole)))
+		return fmt.Sprintf("let it run: it is behind; or %s, which is worth %s to a group that is not", raise, l.Safe.Whole.Duration())
 	}
 	return raise
 }

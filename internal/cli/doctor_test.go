@@ -151,8 +151,8 @@ func TestExamineDowntime(t *testing.T) {
 		want  string
 	}{
 		{"for ever", []lag.Partition{{Group: "g", Topic: "t"}}, "ok groups may stay down for any time"},
-		{"long enough", []lag.Partition{on(0, 604800), on(1, 172800)}, "ok groups may stay down for 2d0h before"},
-		{"short", []lag.Partition{on(0, 604800), on(1, 7200)}, "warn group g may stay down for 2h0m only, on t"},
+		{"long enough", []lag.Partition{on(0, 604800), on(1, 172800)}, "ok groups may stay down for 2d before"},
+		{"short", []lag.Partition{on(0, 604800), on(1, 7200)}, "warn group g may stay down for 2h only, on t"},
 		{"not known", []lag.Partition{on(0, 604800), on(1, figure.Unknown())}, "warn how long group g may stay down is not known, on t"},
 		{"not known, told first", []lag.Partition{on(0, figure.Unknown()), on(1, 604800)}, "warn how long group g may stay down is not known, on t"},
 	} {

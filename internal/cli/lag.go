@@ -40,11 +40,12 @@ what Kafka's own tools show: offsets, of which some are transaction markers; "be
 end", and of a partition a negative number, where the group has committed what the log
 has not reached: the topic was made anew, or cut. RECORDS are those still to come,
 counted in the log (~: estimated, where there are very many), 0 where nothing but
-markers is left. SECONDS is the age of the next one, by its timestamp. IN and OUT are offsets, taken from two looks a second apart; CATCH-UP is when
-all will have been read if it goes on like this. SAFE is how long the group may stay
-down from now on before something is gone that it needs: records, by retention; its
-offsets, which the brokers forget of a group without members; or, of a compacted topic,
-history: versions that others have followed. Without the word it is records. The groups
+markers is left. SECONDS is the age of the next one, by its timestamp. IN and OUT are
+offsets, taken from two looks a second apart; CATCH-UP is when all will have been read
+if it goes on like this. SAFE is how long the group may stay down from now on before
+something is gone that it needs: records, by retention; its offsets, which the brokers
+forget of a group without members; or, of a compacted topic, history: versions that
+others have followed. Without the word it is records. What is not known is –. The groups
 of mails and webhooks are left out until they have run. See docs/lag.md.
 
 With --serve it tells Prometheus, at /metrics, of all groups of the cluster.`,
@@ -214,7 +215,7 @@ func above(round *lag.Round, limit time.Duration) error {
 		case t.Records > 0 && !t.Seconds.Known():
 			return fmt.Errorf("how far group %s is behind on %s cannot be told", t.Group, t.Topic)
 		case float64(t.Seconds) > limit.Seconds():
-			return fmt.Errorf("group %s is %s behind on %s", t.Group, ago(t.Seconds), t.Topic)
+			return fmt.Errorf("group %s is %s behind on %s", t.Group, t.Seconds.Duration(), t.Topic)
 		}
 	}
 	if len(round.Faults) > 0 {
