@@ -298,16 +298,16 @@ func (f *fetcher) here(a ask) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	for _, t := range kresp.(*kmsg.ListOffsetsResponse).Topics {
-		for _, p := range t.Partitions {
-			err := kerr.ErrorForCode(p.ErrorCode)
-			if errors.Is(err, kerr.UnsupportedVersion) { // too old to have any other storage
-				return true, nil
-			}
-			return p.Offset <= a.from, err
-		}
+	ts := kresp.(*kmsg.ListOffsetsResponse).Topics
+	if len(ts) != 1 || len(ts[0].Partitions) != 1 {
+		return false, errNothing
 	}
-	return false, errNothing
+	got := ts[0].Partitions[0]
+	err = kerr.ErrorForCode(got.ErrorCode)
+	if errors.Is(err, kerr.UnsupportedVersion) { // too old to have any other storage
+		return true, nil
+	}
+	return got.Offset <= a.from, err
 }
 
 var (
