@@ -18,24 +18,30 @@ func examineDowntime(f *findings, round *lag.Round, floor time.Duration) {
 	}
 	var short []*lag.Partition
 	var least *lag.Partition
+	all := true
 	for _, l := range shortest(round.Partitions) {
+		if !l.Safe.Left.Known() {
+			f.warn("`orderlog lag` says what cannot be read", "how long group %s may stay down is not known, on %s", l.Group, l.Topic)
+			all = false
+			continue
+		}
 		if least == nil || l.Safe.Left < least.Safe.Left {
 			least = l
 		}
-		if l.Safe.Left < floor.Seconds() {
+		if float64(l.Safe.Left) < floor.Seconds() {
 			short = append(short, l)
 		}
 	}
 	for _, l := range short {
-		f.warn(remedy(l), "group %s may stay down for %s only, on %s: %s (%s)", l.Group, long(l.Safe.Left), l.Topic, gone(l.Safe.Loses), l.Safe.Setting)
+		f.warn(remedy(l), "group %s may stay down for %s only, on %s: %s (%s)", l.Group, l.Safe.Left.Duration(), l.Topic, gone(l.Safe.Loses), l.Safe.Setting)
 	}
 	switch {
-	case len(short) > 0:
+	case len(short) > 0 || !all:
 	case least == nil:
 		f.ok("groups may stay down for any time")
 	default:
 		f.ok("groups may stay down for %s before anything that they need is gone; %s has the least, on %s (%s)",
-			long(least.Safe.Left), least.Group, least.Topic, least.Safe.Setting)
+			least.Safe.Left.Duration(), least.Group, least.Topic, least.Safe.Setting)
 	}
 }
 
@@ -52,7 +58,7 @@ func shortest(lags []lag.Partition) []*lag.Partition {
 		switch {
 		case same < 0:
 			least = append(least, l)
-		case l.Safe.Left < least[same].Safe.Left:
+		case cmp.Less(l.Safe.Left, least[same].Safe.Left): // what is not known is the least
 			least[same] = l
 		}
 	}
@@ -74,7 +80,7 @@ func gone(loses downtime.Loss) string {
 func remedy(l *lag.Partition) string {
 	raise := fmt.Sprintf("raise %s", l.Safe.Setting)
 	if l.Safe.Left < l.Safe.Whole {
-		return fmt.Sprintf("let it run: it is behind; or %s, which is worth %s to a group that is not", raise, long(l.Safe.Whole))
+		return fmt.Sprintf("let it run: it is behind; or %s, which is worth %s to a group that is not", raise, l.Safe.Whole.Duration())
 	}
 	return raise
 }

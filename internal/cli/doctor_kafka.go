@@ -111,7 +111,7 @@ func (s *session) examineGroups(ctx context.Context, f *findings, floor time.Dur
 		case l.Lost():
 			f.fail("records were deleted before they were handled: was the group down for longer than the topic's retention?",
 				"%s stands at %d, the log starts at %d", where, l.Committed, l.Start)
-		case l.Committed > l.End:
+		case l.Beyond():
 			f.fail("was the topic made anew, or the broker's data restored? the group's offsets and tables belong to another log",
 				"%s stands at %d, the log ends at %d", where, l.Committed, l.End)
 		}

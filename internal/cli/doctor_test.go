@@ -7,12 +7,15 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sr/srfake"
 
+	"github.com/orderlog/orderlog/internal/figure"
+	"github.com/orderlog/orderlog/internal/lag"
 	"github.com/orderlog/orderlog/topics"
 )
 
@@ -132,6 +135,32 @@ func TestDoctorOnThreeBrokers(t *testing.T) {
 				if !strings.Contains(out, want) {
 					t.Errorf("%q is not in:\n%s", want, out)
 				}
+			}
+		})
+	}
+}
+
+// Who may not be down for as long as it should, or of whom nobody knows.
+func TestExamineDowntime(t *testing.T) {
+	on := func(partition int32, left figure.Figure) lag.Partition {
+		return lag.Partition{Group: "g", Topic: "t", Partition: partition, Safe: &lag.Safe{Left: left, Whole: 604800, Loses: "records", Setting: "retention.ms"}}
+	}
+	for _, c := range []struct {
+		name  string
+		parts []lag.Partition
+		want  string
+	}{
+		{"for ever", []lag.Partition{{Group: "g", Topic: "t"}}, "ok groups may stay down for any time"},
+		{"long enough", []lag.Partition{on(0, 604800), on(1, 172800)}, "ok groups may stay down for 2d before"},
+		{"short", []lag.Partition{on(0, 604800), on(1, 7200)}, "warn group g may stay down for 2h only, on t"},
+		{"not known", []lag.Partition{on(0, 604800), on(1, figure.Unknown())}, "warn how long group g may stay down is not known, on t"},
+		{"not known, told first", []lag.Partition{on(0, figure.Unknown()), on(1, 604800)}, "warn how long group g may stay down is not known, on t"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var f findings
+			examineDowntime(&f, &lag.Round{Partitions: c.parts}, 24*time.Hour)
+			if len(f) != 1 || !strings.HasPrefix(f[0].Level+" "+f[0].What, c.want) {
+				t.Errorf("%+v, want %s", f, c.want)
 			}
 		})
 	}

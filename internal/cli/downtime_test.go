@@ -54,7 +54,7 @@ func TestDownPastCompaction(t *testing.T) {
 	orderlog("produce", "--orders", "40", "--seed", "5", "--deliver")
 
 	found := orderlog("doctor", "--downtime-floor", "168h")
-	if want := "warn  group voucher may stay down for 6d23h only, on order-table: then versions that others have followed are gone; it still ends right (min.compaction.lag.ms)"; !strings.Contains(found, want) {
+	if want := "warn  group voucher may stay down for 7d only, on order-table: then versions that others have followed are gone; it still ends right (min.compaction.lag.ms)"; !strings.Contains(found, want) {
 		t.Errorf("doctor does not warn:\n%s", found)
 	}
 	before := versions(t, a)

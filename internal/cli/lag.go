@@ -15,11 +15,10 @@ import (
 	"github.com/orderlog/orderlog/internal/lag"
 )
 
-// How long it is between two looks, unless --every says so.
-const (
-	lagSample = time.Second // for rates, where the lag is shown once
-	lagWatch  = 2 * time.Second
-)
+// lagEvery is how long it is between two looks, unless --every says so: as long as a
+// person waits. Prometheus is told after lag.Every, as by instances: it asks less often,
+// all groups are looked at, and rates of five looks shall not be those of a moment.
+const lagEvery = time.Second
 
 func newLag(s *session) *cobra.Command {
 	var cfg struct {
@@ -36,14 +35,16 @@ func newLag(s *session) *cobra.Command {
 		Use:   "lag [GROUP...]",
 		Short: "Show how far each processor is behind",
 		Long: `Shows how far consumer groups are behind, the one that is furthest first. LAG is
-what Kafka's own tools show: offsets, of which some are transaction markers. RECORDS
-are those still to come, counted in the log (~: estimated, where there are very many),
-0 where nothing but markers is left. SECONDS is the age of the next one, by its
-timestamp. IN and OUT are offsets, taken from two looks a second apart; CATCH-UP is when
-all will have been read if it goes on like this. SAFE is how long the group may stay
-down from now on before something is gone that it needs: records, by retention; its
-offsets, which the brokers forget of a group without members; or, of a compacted topic,
-history: versions that others have followed. Without the word it is records. The groups
+what Kafka's own tools show: offsets, of which some are transaction markers; "beyond
+end", and of a partition a negative number, where the group has committed what the log
+has not reached: the topic was made anew, or cut. RECORDS are those still to come,
+counted in the log (~: estimated, where there are very many), 0 where nothing but
+markers is left. SECONDS is the age of the next one, by its timestamp. IN and OUT are
+offsets, taken from two looks a second apart; CATCH-UP is when all will have been read
+if it goes on like this. SAFE is how long the group may stay down from now on before
+something is gone that it needs: records, by retention; its offsets, which the brokers
+forget of a group without members; or, of a compacted topic, history: versions that
+others have followed. Without the word it is records. What is not known is –. The groups
 of mails and webhooks are left out until they have run. See docs/lag.md.
 
 With --serve it tells Prometheus, at /metrics, of all groups of the cluster.`,
@@ -51,18 +52,15 @@ With --serve it tells Prometheus, at /metrics, of all groups of the cluster.`,
 			"orderlog lag --fail-above 30s -o json", "orderlog lag --serve :9308 --deny 'console-consumer-.*'"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			serving := cfg.serve != ""
-			every := func(otherwise time.Duration) time.Duration {
-				if cmd.Flags().Changed("every") {
-					return cfg.every
-				}
-				return otherwise
+			if serving && !cmd.Flags().Changed("every") {
+				cfg.every = lag.Every
 			}
 			switch {
 			case cfg.every < 0 || cfg.limit < 0:
 				return usagef("no time is less than 0")
 			case cfg.watch && serving || cfg.limit > 0 && (cfg.watch || serving):
 				return usagef("of --watch, --serve and --fail-above only one makes sense")
-			case cfg.every == 0 && cmd.Flags().Changed("every") && (cfg.watch || serving):
+			case cfg.every == 0 && (cfg.watch || serving):
 				return usagef("--every 0: want some time between two looks")
 			}
 			c, err := s.lagOf(append(args, cfg.only...), cfg.all || serving, cfg.of)
@@ -78,14 +76,14 @@ With --serve it tells Prometheus, at /metrics, of all groups of the cluster.`,
 			r := lag.NewReader(c)
 			switch {
 			case serving:
-				return s.serveLag(cmd.Context(), lag.NewExporter(r, every(lag.Every), s.log), cfg.serve)
+				return s.serveLag(cmd.Context(), lag.NewExporter(r, cfg.every, s.log), cfg.serve)
 			case cfg.watch:
-				return s.watch(cmd.Context(), every(lagWatch), func(ctx context.Context) (view, error) {
+				return s.watch(cmd.Context(), cfg.every, func(ctx context.Context) (view, error) {
 					round, err := r.Round(ctx)
 					return view{round, func(w io.Writer, _ int) error { return s.lagView(w, round, cfg.parts) }}, err
 				})
 			}
-			round, err := lagTwice(cmd.Context(), r, every(lagSample))
+			round, err := lagTwice(cmd.Context(), r, cfg.every)
 			if err != nil {
 				return s.explain(err)
 			}
@@ -102,7 +100,7 @@ With --serve it tells Prometheus, at /metrics, of all groups of the cluster.`,
 	lagPatternFlags(fs, "", &cfg.of)
 	fs.BoolVar(&cfg.parts, "per-partition", false, "a line for each partition")
 	fs.BoolVar(&cfg.watch, "watch", false, "look again and again, with bars, until q or Ctrl-C")
-	fs.DurationVar(&cfg.every, "every", lagSample, "`TIME` between two looks; --watch has 2s and --serve 15s without it. 0: one look, no rates")
+	fs.DurationVar(&cfg.every, "every", lagEvery, "`TIME` between two looks; with --serve 15s, as instances have it. 0: one look, no rates")
 	fs.DurationVar(&cfg.limit, "fail-above", 0, "exit with 1 if a group is behind by more than `TIME`, or it cannot be told")
 	fs.StringVar(&cfg.serve, "serve", "", "tell Prometheus at this `ADDRESS`, HOST:PORT or :PORT, until Ctrl-C; all groups")
 	return cmd
@@ -213,7 +211,7 @@ func above(round *lag.Round, limit time.Duration) error {
 		case t.Records > 0 && !t.Seconds.Known():
 			return fmt.Errorf("how far group %s is behind on %s cannot be told", t.Group, t.Topic)
 		case float64(t.Seconds) > limit.Seconds():
-			return fmt.Errorf("group %s is %s behind on %s", t.Group, ago(t.Seconds), t.Topic)
+			return fmt.Errorf("group %s is %s behind on %s", t.Group, t.Seconds.Duration(), t.Topic)
 		}
 	}
 	if len(round.Faults) > 0 {

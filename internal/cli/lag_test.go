@@ -39,12 +39,12 @@ func TestLagTables(t *testing.T) {
 	if err := s.lagView(&out, someRound(), false); err != nil {
 		t.Fatal(err)
 	}
-	want := `03:04:05  4 groups, 1001 records to come
+	want := `03:04:05  4 groups, 1,001 records to come
 
-GROUP  STATE   MEMBERS  TOPIC  PARTITIONS   LAG  RECORDS                SECONDS  IN/s  OUT/s  CATCH-UP  SAFE
-b      Empty         0  x               4  1100    ~1000  ████████████     2h0m     0      0     never  3d0h (offsets)
-c      Stable        1  y               1     2        1  ▏                0.2s
-a      Stable        2  x               4     0        0                     0s   1.2    120        0s
+GROUP  STATE   MEMBERS  TOPIC  PARTITIONS    LAG  RECORDS                SECONDS  IN/s  OUT/s  CATCH-UP  SAFE
+b      Empty         0  x               4  1,100   ~1,000  ████████████       2h     0      0     never  3d (offsets)
+c      Stable        1  y               1      2        1  ▏               250ms     –      –         –
+a      Stable        2  x               4      0        0                     0s   1.2    120        0s
 idle   Empty         0
 `
 	if out.String() != want {
@@ -64,7 +64,7 @@ func TestFailAbove(t *testing.T) {
 	}{
 		{"no limit", someRound(), 0, ""},
 		{"below", someRound(), 3 * time.Hour, ""},
-		{"above", someRound(), time.Hour, "group b is 2h0m behind on x"},
+		{"above", someRound(), time.Hour, "group b is 2h behind on x"},
 		{"not known", unknown, 3 * time.Hour, "how far group c is behind on y cannot be told"},
 		{"nothing known", blind, time.Hour, "how far some groups are behind cannot be told"},
 	} {

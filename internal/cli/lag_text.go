@@ -20,7 +20,7 @@ const barWidth = 12
 
 // lagView is lagTables with bars, and what it is of.
 func (s *session) lagView(w io.Writer, round *lag.Round, parts bool) error {
-	head := fmt.Sprintf("%s  %d groups, %d records to come", round.At.Format(time.TimeOnly), len(round.Groups), records(round))
+	head := fmt.Sprintf("%s  %d groups, %s records to come", round.At.Format(time.TimeOnly), len(round.Groups), counted(records(round), false))
 	for _, err := range append(round.Faults, round.Unsafe) {
 		if err != nil {
 			head += "\n" + s.outStyle().bad("not all is known: "+strings.ReplaceAll(err.Error(), "\n", " "))
@@ -79,7 +79,7 @@ func (s *session) lagTopics(round *lag.Round, bars int) [][]cell {
 	for _, t := range byNeed(round.Topics) {
 		g := of[t.Group]
 		delete(idle, t.Group)
-		catch := numeral(catchUp(t.CatchUp))
+		catch := numeral(t.CatchUp.Duration())
 		if t.CatchUp.Endless() {
 			catch.paint = st.bad
 		}
@@ -87,8 +87,12 @@ func (s *session) lagTopics(round *lag.Round, bars int) [][]cell {
 		if g.State != "Stable" && t.Records > 0 {
 			state.paint = st.warn
 		}
+		behind := numeral(counted(t.Lag, false))
+		if t.Beyond > 0 {
+			behind = cell{text: "beyond end", right: true, paint: st.bad}
+		}
 		rows = append(rows, barred([]cell{{text: t.Group}, state, numeral(strconv.Itoa(g.Members)), {text: t.Topic}, numeral(strconv.Itoa(t.Partitions)),
-			numeral(strconv.FormatInt(t.Lag, 10)), numeral(counted(t.Records, t.Estimated)), numeral(ago(t.Seconds)), numeral(perSecond(t.In)), numeral(perSecond(t.Out)),
+			behind, numeral(counted(t.Records, t.Estimated)), numeral(t.Seconds.Duration()), numeral(t.In.Rate()), numeral(t.Out.Rate()),
 			catch, {text: safeText(t.Safe)}}, bars, float64(t.Records)/float64(most)))
 	}
 	for _, name := range sorted(idle) { // it reads nothing that is there
@@ -106,12 +110,12 @@ func (s *session) lagPartitions(round *lag.Round, bars int) [][]cell {
 	}
 	ps := slices.SortedStableFunc(slices.Values(round.Partitions), func(a, b lag.Partition) int { return cmp.Compare(urgency(b.Seconds), urgency(a.Seconds)) })
 	for _, p := range ps {
-		committed, behind := "-", "-"
+		committed, behind := figure.None, figure.None
 		if p.Committed >= 0 {
-			committed, behind = strconv.FormatInt(p.Committed, 10), strconv.FormatInt(p.Lag, 10)
+			committed, behind = strconv.FormatInt(p.Committed, 10), counted(p.Lag, false)
 		}
 		rows = append(rows, barred([]cell{{text: p.Group}, {text: p.Topic}, numeral(strconv.Itoa(int(p.Partition))), numeral(committed), numeral(strconv.FormatInt(p.End, 10)),
-			numeral(behind), numeral(counted(p.Records, p.Estimated)), numeral(ago(p.Seconds)), {text: safeText(p.Safe)}}, bars, float64(p.Records)/float64(most)))
+			numeral(behind), numeral(counted(p.Records, p.Estimated)), numeral(p.Seconds.Duration()), {text: safeText(p.Safe)}}, bars, float64(p.Records)/float64(most)))
 	}
 	return rows
 }
@@ -127,61 +131,17 @@ func barred(row []cell, columns int, share float64) []cell {
 
 func counted(n int64, estimated bool) string {
 	if estimated {
-		return fmt.Sprintf("~%d", n)
+		return "~" + figure.Figure(n).Count()
 	}
-	return strconv.FormatInt(n, 10)
-}
-
-// ago is a lag in seconds.
-func ago(n figure.Figure) string {
-	switch {
-	case !n.Known():
-		return "?"
-	case n > 0 && n < 10:
-		return fmt.Sprintf("%.1fs", max(float64(n), .1))
-	}
-	return long(float64(n))
-}
-
-func catchUp(n figure.Figure) string {
-	switch {
-	case !n.Known():
-		return ""
-	case n.Endless():
-		return "never"
-	}
-	return ago(n)
-}
-
-func perSecond(n figure.Figure) string {
-	switch {
-	case !n.Known():
-		return ""
-	case n > 0 && n < 10:
-		return fmt.Sprintf("%.1f", float64(n))
-	}
-	return fmt.Sprintf("%.0f", float64(n))
+	return figure.Figure(n).Count()
 }
 
 func safeText(safe *lag.Safe) string {
 	switch {
 	case safe == nil:
 		return ""
-	case safe.Loses == downtime.Records:
-		return long(safe.Left)
+	case safe.Loses == downtime.Records || !safe.Left.Known():
+		return safe.Left.Duration()
 	}
-	return fmt.Sprintf("%s (%s)", long(safe.Left), safe.Loses)
-}
-
-// long is a time that may be days.
-func long(seconds float64) string {
-	d := time.Duration(seconds * float64(time.Second))
-	switch days := d / (24 * time.Hour); {
-	case days >= 2:
-		return fmt.Sprintf("%dd%dh", days, (d-days*24*time.Hour)/time.Hour)
-	case d >= time.Hour:
-		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
-	default:
-		return d.Round(time.Second).String()
-	}
+	return fmt.Sprintf("%s (%s)", safe.Left.Duration(), safe.Loses)
 }

@@ -33,7 +33,7 @@ func lags() Board {
 					Says:    "Seconds until nothing is left, at the rates of now; infinite (not drawn) if the group does not catch up. More than you can wait: run more instances, at most one a partition.",
 					Queries: []Query{{Expr: `max by (consumergroup) (kafka_consumergroup_catch_up_seconds` + oneGroup + `)`, Name: "{{consumergroup}}"}}},
 				{Kind: Lines, Title: "Safe downtime", Width: 6, Height: 9, Unit: "s", Steps: falling(86400, 172800),
-					Says:    "How long a group may stay down from now on. Falling: it is behind, or down. Below a day: runbook safe-downtime-short.",
+					Says:    "How long a group may stay down from now on. Falling: it is behind, or down. Below a day, and below half of what it is for a group that has read all: runbook safe-downtime-short.",
 					Queries: []Query{{Expr: `min by (consumergroup) (kafka_consumergroup_safe_downtime_seconds` + oneGroup + `)`, Name: "{{consumergroup}}"}}},
 			}},
 			{"Partitions", []Panel{

@@ -134,7 +134,11 @@ func Flows(ctx context.Context, adm *kadm.Client, now time.Time, topics ...strin
 	sizes, err := sizes(ctx, adm, wanted)
 	for t, ps := range flows {
 		for p, f := range ps {
-			ps[p] = Flow{f.Each * sizes[t][p], f.Rate * sizes[t][p]}
+			if size, known := sizes[t][p]; known {
+				ps[p] = Flow{f.Each * size, f.Rate * size}
+			} else {
+				delete(ps, p)
+			}
 		}
 	}
 	return flows, err

@@ -268,15 +268,52 @@ func (f *fetcher) answer(a ask, got kmsg.FetchResponseTopicPartition, ok, first 
 		a.part.take(a.from, to, read.Records)
 	case first && got.LastStableOffset < a.part.log.Stable: // a broker that throttles leaves everything out
 		return errNothing
-	case first: // there is nothing up to the end but a gap
-		a.part.take(a.from, a.part.log.Stable, nil)
+	case first:
+		here, err := f.here(a)
+		if err != nil {
+			return err
+		}
+		if !here {
+			return errElsewhere
+		}
+		a.part.take(a.from, a.part.log.Stable, nil) // there is nothing up to the end but a gap
 	default:
 		a.part.limit = min(growth*max(a.part.limit, firstLimit), response)
 	}
 	return nil
 }
 
-var errNothing = errors.New("the broker answers nothing, or is throttling")
+// earliestLocal asks for the first offset that a broker has on a disk of its own (KIP-405).
+const earliestLocal = -4
+
+// here tells whether a broker that answers nothing would have it on a disk of its own. What
+// lies in tiered storage it fetches, and answers nothing if that takes too long.
+func (f *fetcher) here(a ask) (bool, error) {
+	req := kmsg.NewPtrListOffsetsRequest()
+	t, p := kmsg.NewListOffsetsRequestTopic(), kmsg.NewListOffsetsRequestTopicPartition()
+	t.Topic, p.Partition, p.Timestamp = a.part.log.Topic, a.part.log.Partition, earliestLocal
+	t.Partitions = append(t.Partitions, p)
+	req.Topics = append(req.Topics, t)
+	kresp, err := f.broker.RetriableRequest(f.ctx, req)
+	if err != nil {
+		return false, err
+	}
+	ts := kresp.(*kmsg.ListOffsetsResponse).Topics
+	if len(ts) != 1 || len(ts[0].Partitions) != 1 {
+		return false, errNothing
+	}
+	got := ts[0].Partitions[0]
+	err = kerr.ErrorForCode(got.ErrorCode)
+	if errors.Is(err, kerr.UnsupportedVersion) { // too old to have any other storage
+		return true, nil
+	}
+	return got.Offset <= a.from, err
+}
+
+var (
+	errNothing   = errors.New("the broker answers nothing, or is throttling")
+	errElsewhere = errors.New("the broker has not fetched it from tiered storage in time")
+)
 
 type logKey struct {
 	topic     string

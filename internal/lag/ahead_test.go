@@ -162,6 +162,68 @@ func TestNotReadable(t *testing.T) {
 	}
 }
 
+// A broker that answers nothing may have nothing, or not have fetched it from tiered storage:
+// records are gone only if it would have them on its disk.
+func TestEmptyAnswer(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fetch *kerr.Error // of the partition, which has no records
+		local int64       // where what the broker has on its disk begins
+		asked *kerr.Error // the answer to that
+		want  string
+		fault error
+	}{
+		{"a gap up to the end", nil, 0, nil, "lag 2 records 0 seconds 0", nil},
+		{"a gap, and older ones are elsewhere", nil, 1, nil, "lag 2 records 0 seconds 0", nil},
+		{"a gap, of a broker without tiers", nil, -1, kerr.UnsupportedVersion, "lag 2 records 0 seconds 0", nil},
+		{"not fetched in time", nil, 2, nil, "lag 2 records 2 seconds NaN estimated", errElsewhere},
+		{"nobody knows", nil, -1, kerr.NotLeaderForPartition, "lag 2 records 2 seconds NaN estimated", kerr.NotLeaderForPartition},
+		{"it says so", kerr.OffsetMovedToTieredStorage, 0, nil, "lag 2 records 2 seconds NaN estimated", kerr.OffsetMovedToTieredStorage},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, kfake.NumBrokers(1))
+			w.topic("in", 1)
+			w.put(w.cl, "in", time.Hour, time.Hour, time.Minute)
+			w.commit("g", "in", 0, 1)
+			w.c.ControlKey(int16(kmsg.Fetch), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+				w.c.KeepControl()
+				resp := kreq.ResponseKind().(*kmsg.FetchResponse)
+				topic, p := kmsg.NewFetchResponseTopic(), kmsg.NewFetchResponseTopicPartition()
+				topic.TopicID, p.HighWatermark, p.LastStableOffset = kreq.(*kmsg.FetchRequest).Topics[0].TopicID, 3, 3
+				if c.fetch != nil {
+					p.ErrorCode = c.fetch.Code
+				}
+				topic.Partitions = append(topic.Partitions, p)
+				resp.Topics = append(resp.Topics, topic)
+				return resp, nil, true
+			})
+			w.c.ControlKey(int16(kmsg.ListOffsets), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+				w.c.KeepControl()
+				if kreq.(*kmsg.ListOffsetsRequest).Topics[0].Partitions[0].Timestamp != earliestLocal {
+					return nil, nil, false
+				}
+				resp := kreq.ResponseKind().(*kmsg.ListOffsetsResponse)
+				topic, p := kmsg.NewListOffsetsResponseTopic(), kmsg.NewListOffsetsResponseTopicPartition()
+				topic.Topic, p.Offset = "in", c.local
+				if c.asked != nil {
+					p.ErrorCode = c.asked.Code
+				}
+				topic.Partitions = append(topic.Partitions, p)
+				resp.Topics = append(resp.Topics, topic)
+				return resp, nil, true
+			})
+			round, err := w.reader(nil).Round(t.Context())
+			must(t, err)
+			if got := round.of("g", "in", 0); got != c.want {
+				t.Errorf("%s\nwant %s", got, c.want)
+			}
+			if err := errors.Join(round.Faults...); !errors.Is(err, c.fault) {
+				t.Errorf("%v, want %v", err, c.fault)
+			}
+		})
+	}
+}
+
 // Where a group stands that cannot be asked after is not known: it is not at the start
 // of the log, though it is expected, and nobody shall be woken for that.
 func TestOffsetsNotReadable(t *testing.T) {

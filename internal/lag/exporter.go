@@ -3,10 +3,11 @@ package lag
 import (
 	"context"
 	"log/slog"
-	"math"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -85,7 +86,7 @@ var (
 	perPartition = []string{"consumergroup", "topic", "partition"}
 	ofLog        = []string{"topic", "partition"}
 
-	lagOffsets = desc("kafka_consumergroup_lag", "Offsets from what the group has committed to the end of the partition; -1: nothing committed. Transaction markers and gaps count: see kafka_consumergroup_lag_records.", perPartition)
+	lagOffsets = desc("kafka_consumergroup_lag", "Offsets from what the group has committed to the end of the partition; -1: nothing committed; negative with something committed: beyond the end. Transaction markers and gaps count: see kafka_consumergroup_lag_records.", perPartition)
 	lagCurrent = desc("kafka_consumergroup_current_offset", "What the group has committed; -1: nothing.", perPartition)
 	lagRecords = desc("kafka_consumergroup_lag_records", "Records that are still to come, to one who reads what is committed; estimated where a lag is large.", perPartition)
 	lagSeconds = desc("kafka_consumergroup_lag_seconds", "Age of the next record that the group has to read, by its timestamp; 0: there is none.", perPartition)
@@ -93,6 +94,7 @@ var (
 	lagMembers = desc("kafka_consumergroup_members", "Members of the group.", perGroup)
 	lagCatchUp = desc("kafka_consumergroup_catch_up_seconds", "In how long the group will have read all, at the rates of the last rounds; +Inf: never.", perGroup)
 	lagSafe    = desc("kafka_consumergroup_safe_downtime_seconds", "How long a group may stay down from now on before something that it needs of a topic may be gone; +Inf: for ever.", perTopic)
+	lagWhole   = desc("kafka_consumergroup_safe_downtime_whole_seconds", "What kafka_consumergroup_safe_downtime_seconds is for a group that has read all; +Inf: for ever.", perTopic)
 	logEnd     = desc("kafka_topic_partition_current_offset", "End of the partition, the high watermark.", ofLog)
 	logStart   = desc("kafka_topic_partition_oldest_offset", "First offset of the partition.", ofLog)
 	lagLast    = desc("orderlog_lag_exporter_last_success_timestamp_seconds", "When all of this was last read without a fault.", nil)
@@ -105,7 +107,7 @@ func desc(name, help string, labels []string) *prometheus.Desc {
 
 // Describe says what Collect tells.
 func (e *Exporter) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{lagOffsets, lagCurrent, lagRecords, lagSeconds, lagState, lagMembers, lagCatchUp, lagSafe, logEnd, logStart, lagLast, lagTook} {
+	for _, d := range []*prometheus.Desc{lagOffsets, lagCurrent, lagRecords, lagSeconds, lagState, lagMembers, lagCatchUp, lagSafe, lagWhole, logEnd, logStart, lagLast, lagTook} {
 		ch <- d
 	}
 }
@@ -113,6 +115,9 @@ func (e *Exporter) Describe(ch chan<- *prometheus.Desc) {
 // Collect tells what the last round has shown.
 func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
 	put := func(d *prometheus.Desc, v float64, labels ...string) {
+		for i, l := range labels {
+			labels[i] = label(l)
+		}
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	put(lagLast, float64(e.whole.Load())/1000)
@@ -132,7 +137,7 @@ func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
 	ps := round.Partitions
 	for i := range round.Topics {
 		t := &round.Topics[i]
-		collectTopic(put, t, ps[:t.Partitions], round.Unsafe == nil)
+		collectTopic(put, t, ps[:t.Partitions])
 		ps = ps[t.Partitions:]
 	}
 	for i := range round.Logs {
@@ -143,9 +148,18 @@ func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
+// label is a name as Prometheus takes it: in UTF-8, which not every client's is. Names
+// that differ have labels that do.
+func label(name string) string {
+	if utf8.ValidString(name) {
+		return name
+	}
+	return strings.Trim(strconv.Quote(name), `"`)
+}
+
 // collectTopic tells of offsets as the others do: of all partitions of a topic on some of
 // which something has been committed.
-func collectTopic(put func(*prometheus.Desc, float64, ...string), t *Topic, ps []Partition, safe bool) {
+func collectTopic(put func(*prometheus.Desc, float64, ...string), t *Topic, ps []Partition) {
 	any := false
 	for i := range ps {
 		any = any || ps[i].Committed >= 0
@@ -162,10 +176,12 @@ func collectTopic(put func(*prometheus.Desc, float64, ...string), t *Topic, ps [
 			put(lagSeconds, float64(p.Seconds), labels...)
 		}
 	}
-	switch {
-	case t.Safe != nil:
-		put(lagSafe, t.Safe.Left, t.Group, t.Topic)
-	case safe:
-		put(lagSafe, math.Inf(1), t.Group, t.Topic)
+	left, whole := never, never
+	if t.Safe != nil {
+		left, whole = t.Safe.Left, t.Safe.Whole
+	}
+	if left.Known() {
+		put(lagSafe, float64(left), t.Group, t.Topic)
+		put(lagWhole, float64(whole), t.Group, t.Topic)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -70,6 +71,7 @@ func TestCollect(t *testing.T) {
 		"kafka_consumergroup_members":                          {"consumergroup=g": 0, "consumergroup=new": 0},
 		"kafka_consumergroup_catch_up_seconds":                 {},
 		"kafka_consumergroup_safe_downtime_seconds":            {"consumergroup=g topic=in": 3600, "consumergroup=new topic=kept": math.Inf(1)},
+		"kafka_consumergroup_safe_downtime_whole_seconds":      {"consumergroup=g topic=in": 7200, "consumergroup=new topic=kept": math.Inf(1)},
 		"kafka_topic_partition_current_offset":                 {"partition=0 topic=in": 2, "partition=1 topic=in": 0, "partition=0 topic=kept": 1},
 		"kafka_topic_partition_oldest_offset":                  {"partition=0 topic=in": 0, "partition=1 topic=in": 0, "partition=0 topic=kept": 0},
 		"orderlog_lag_exporter_last_success_timestamp_seconds": {"": float64(w.now.UnixMilli()) / 1000},
@@ -86,6 +88,60 @@ func TestCollect(t *testing.T) {
 	e.look(t.Context())
 	if got := told(t, e, "kafka_consumergroup_catch_up_seconds"); !math.IsInf(got["consumergroup=g"], 1) {
 		t.Errorf("%v of a group that does nothing", got)
+	}
+}
+
+// A downtime is not told where it is not known since when a group has waited, or how large
+// a log is: it may be shorter than that of one who has read all.
+func TestCollectUnknownDowntime(t *testing.T) {
+	w := newWorld(t, kfake.NumBrokers(1))
+	w.topic("in", 2, "retention.ms=7200000")
+	w.topic("lost", 2, "retention.ms=-1")
+	w.topic("sized", 1, "retention.bytes=1000000")
+	w.topic("kept", 1, "retention.ms=-1")
+	for _, topic := range []string{"in", "lost", "sized", "kept"} {
+		w.put(w.cl, topic, time.Hour, time.Hour, time.Hour)
+	}
+	_, err := w.adm.DeleteRecords(t.Context(), kadm.Offsets{"lost": {0: {Topic: "lost", At: 2}}})
+	must(t, err)
+	w.commit("g", "in", 0, 0)
+	w.commit("done", "in", 0, 3)
+	w.commit("g", "lost", 0, 0)
+	w.commit("done", "sized", 0, 3)
+	const budget = -1 // nothing is read, so seconds are not known
+	e := NewExporter(w.reader(func(c *Config) {
+		c.Budget, c.Expected = budget, []Expected{{Name: "new", Topics: []string{"kept"}}}
+	}), Every, slog.New(slog.DiscardHandler))
+	w.c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeLogDirs}, Err: kerr.ClusterAuthorizationFailed})
+	e.look(t.Context())
+	want := map[string]float64{"consumergroup=done topic=in": 7200, "consumergroup=g topic=lost": 0, "consumergroup=new topic=kept": math.Inf(1)}
+	if got := told(t, e, "kafka_consumergroup_safe_downtime_seconds"); !maps.Equal(got, want) {
+		t.Errorf("%v\nwant %v", got, want)
+	}
+	if got := told(t, e, "kafka_consumergroup_safe_downtime_whole_seconds")["consumergroup=g topic=lost"]; !math.IsInf(got, 1) {
+		t.Errorf("%v of what is kept for ever", got)
+	}
+	w.now = w.now.Add(settingsEvery)
+	e.read.cfg.Budget = defaultBudget
+	must(t, e.look(t.Context()))
+	got := told(t, e, "kafka_consumergroup_safe_downtime_seconds")
+	if _, known := got["consumergroup=done topic=sized"]; !known || got["consumergroup=g topic=in"] != 3540 {
+		t.Error(got)
+	}
+}
+
+// A name that is not UTF-8 is told in some way, and two of them are two.
+func TestCollectNames(t *testing.T) {
+	w := newWorld(t, kfake.NumBrokers(1))
+	w.topic("in", 1)
+	for _, group := range []string{"g\xff", "g\xfe", "größe"} {
+		w.commit(group, "in", 0, 0)
+	}
+	e := NewExporter(w.reader(nil), Every, slog.New(slog.DiscardHandler))
+	must(t, e.look(t.Context()))
+	got := slices.Sorted(maps.Keys(told(t, e, "kafka_consumergroup_members")))
+	if want := []string{`consumergroup=g\xfe`, `consumergroup=g\xff`, `consumergroup=größe`}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

@@ -5,6 +5,7 @@
 package lag
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -73,13 +74,14 @@ type Topic struct {
 	Topic      string        `json:"topic"`
 	Partitions int           `json:"partitions"`
 	Lag        int64         `json:"lag"`
+	Beyond     int           `json:"beyond_end,omitempty"` // partitions whose committed offset is; they have no lag
 	Records    int64         `json:"records"`
 	Estimated  bool          `json:"estimated,omitempty"`
 	Seconds    figure.Figure `json:"lag_seconds"`      // the worst
 	In         figure.Figure `json:"in_per_second"`    // offsets that are written
 	Out        figure.Figure `json:"out_per_second"`   // offsets that are read
 	CatchUp    figure.Figure `json:"catch_up_seconds"` // as Group.CatchUp
-	Safe       *Safe         `json:"safe,omitempty"`   // the least
+	Safe       *Safe         `json:"safe,omitempty"`   // the least; not known where one of the partitions' is not, and may be it
 }
 
 // Partition is how far one group is on one partition.
@@ -93,7 +95,8 @@ type Partition struct {
 	Stable    int64  `json:"stable"`    // up to there transactions are decided: who reads what is committed reads no further
 
 	// Lag is what Kafka's own tools show: End less Committed. It counts offsets, of
-	// which some are not records. -1: nothing is committed.
+	// which some are not records. -1: nothing is committed; or, as any other negative
+	// one, what is committed lies Beyond the end.
 	Lag int64 `json:"lag"`
 
 	// Records is how many are still to come, up to Stable, to one who reads what is
@@ -110,23 +113,46 @@ type Partition struct {
 	Estimated bool `json:"estimated,omitempty"`
 
 	// Safe is how the group's downtime ends, if it goes down now or is; nil: it may
-	// stay down for ever, or the settings that say it cannot be read.
+	// stay down for ever.
 	Safe *Safe `json:"safe,omitempty"`
 }
 
-// at is the offset from which the group goes on. Where it has committed nothing that is
-// taken for the log's start, though a foreign group may be set to begin at the end.
-func (p *Partition) at() int64 { return max(p.Committed, p.Start) }
+// at is the offset from which the group goes on. Where it has committed nothing, or what
+// the log does not have, that is taken for the log's start, though a foreign group may be
+// set to begin at the end.
+func (p *Partition) at() int64 {
+	if p.Beyond() {
+		return p.Start
+	}
+	return max(p.Committed, p.Start)
+}
+
+// Beyond tells whether the group has committed an offset that the log has not reached:
+// the topic was made anew, or lost its end.
+func (p *Partition) Beyond() bool { return p.Committed > p.End }
 
 // Lost tells whether records were deleted that the group has not read.
 func (p *Partition) Lost() bool { return p.Committed >= 0 && p.Committed < p.Start }
 
-// Safe is a downtime in which nothing is lost.
+// Safe is a downtime in which nothing is lost. It is not known, NaN, where settings or
+// sizes cannot be read, or the age of the first record that is not handled.
 type Safe struct {
-	Left    float64       `json:"seconds"`       // from now on
-	Whole   float64       `json:"whole_seconds"` // for a group that has read all
-	Loses   downtime.Loss `json:"loses"`         // after that
-	Setting string        `json:"setting"`       // that says so
+	Left    figure.Figure `json:"seconds"`           // from now on
+	Whole   figure.Figure `json:"whole_seconds"`     // for a group that has read all
+	Loses   downtime.Loss `json:"loses,omitempty"`   // after that
+	Setting string        `json:"setting,omitempty"` // that says so
+}
+
+// urgency orders downtimes: what is lost already comes first, and then what is not known,
+// which may be next.
+func (s *Safe) urgency() float64 {
+	switch {
+	case s == nil:
+		return math.Inf(1)
+	case !s.Left.Known():
+		return math.SmallestNonzeroFloat64
+	}
+	return float64(s.Left)
 }
 
 var unknown, never = figure.Unknown(), figure.Never()

@@ -310,10 +310,13 @@ func (r *Round) sum() {
 		t := &r.Topics[len(r.Topics)-1]
 		t.Partitions++
 		t.Lag += max(0, p.Lag)
+		if p.Beyond() {
+			t.Beyond++
+		}
 		t.Records += p.Records
 		t.Estimated = t.Estimated || p.Estimated
 		t.Seconds = worse(t.Seconds, p.Seconds)
-		if p.Safe != nil && (t.Safe == nil || p.Safe.Left < t.Safe.Left) {
+		if p.Safe.urgency() < t.Safe.urgency() {
 			t.Safe = p.Safe
 		}
 	}

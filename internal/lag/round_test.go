@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -135,6 +136,33 @@ func (w *world) left(topic string, from int64) (n int, next time.Time) {
 	return n, next
 }
 
+// What a group has committed of another log than this one is no place to go on from: it
+// is not taken for having read all.
+func TestBeyondEnd(t *testing.T) {
+	w := newWorld(t)
+	w.topic("in", 2, "retention.ms=7200000")
+	w.put(w.cl, "in", time.Hour, time.Minute)
+	w.commit("g", "in", 0, 3)
+	w.commit("g", "in", 1, 7)
+	r := w.reader(nil)
+	round := w.round(r)
+	if got := round.of("g", "in", 0) + ", " + round.of("g", "in", 1); got != "lag -1 records 2 seconds 3600, lag -7 records 0 seconds 0" {
+		t.Error(got)
+	}
+	if topic := round.Topics[0]; topic.Beyond != 2 || topic.Lag != 0 || topic.Records != 2 || topic.Safe.Left != 3600 {
+		t.Errorf("%+v", topic)
+	}
+	w.now = w.now.Add(time.Minute)
+	if topic := w.round(r).Topics[0]; !topic.CatchUp.Endless() {
+		t.Errorf("%+v is to catch up", topic)
+	}
+	w.commit("g", "in", 0, 2) // the end itself is in order
+	w.commit("g", "in", 1, 0)
+	if topic := w.round(r).Topics[0]; topic.Beyond != 0 || topic.Records != 0 || topic.Seconds != 0 {
+		t.Errorf("%+v", topic)
+	}
+}
+
 // A topic made anew under its name is another one, though a group stands at the same
 // offset.
 func TestTopicMadeAnew(t *testing.T) {
@@ -175,10 +203,10 @@ func TestMembers(t *testing.T) {
 	}
 }
 
-// More groups and partitions are not more requests.
+// More groups and partitions are not more requests to a broker.
 func TestRequests(t *testing.T) {
 	count := func(groups int, partitions int32) (n int) {
-		w := newWorld(t)
+		w := newWorld(t, kfake.NumBrokers(1)) // of two, few groups may all have the same one
 		w.topic("in", partitions)
 		for g := range groups {
 			w.commit(fmt.Sprint("g", g), "in", int32(g)%partitions, 0)

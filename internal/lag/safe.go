@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/orderlog/orderlog/internal/downtime"
+	"github.com/orderlog/orderlog/internal/figure"
 )
 
 // settingsEvery is how often settings and sizes of topics are asked for. What they are
@@ -42,18 +43,31 @@ func (r *Reader) safe(ctx context.Context, round *Round) error {
 	}
 	for i := range round.Partitions {
 		p := &round.Partitions[i]
-		flow := s.flows[p.Topic][p.Partition]
-		behind := time.Duration(0)
-		if p.Seconds.Known() {
-			behind = time.Duration(float64(p.Seconds) * float64(time.Second))
-		}
-		limits := s.keeps[p.Topic].Limits(downtime.Place{Behind: behind, Lost: p.Lost(), New: p.Committed < 0,
-			Down: state[p.Group] == "Empty" || state[p.Group] == dead, Unread: float64(max(0, p.Stable-p.at())) * flow.Each, Rate: flow.Rate})
-		if _, known := s.keeps[p.Topic]; known && len(limits) > 0 {
-			p.Safe = &Safe{limits[0].Left.Seconds(), limits[0].Whole.Seconds(), limits[0].Loses, limits[0].Setting}
-		}
+		p.Safe = s.safe(p, state[p.Group] == "Empty" || state[p.Group] == dead)
 	}
 	return s.err
+}
+
+// safe is how the downtime of a group ends on p, which is down or not.
+func (s *settings) safe(p *Partition, down bool) *Safe {
+	keep, known := s.keeps[p.Topic]
+	flow, measured := s.flows[p.Topic][p.Partition]
+	if !known || keep.Delete && keep.Bytes >= 0 && !measured && p.End > p.Start {
+		return &Safe{Left: unknown, Whole: unknown}
+	}
+	limits := keep.Limits(downtime.Place{Behind: time.Duration(float64(p.Seconds.Or(0)) * float64(time.Second)), Lost: p.Lost(), New: p.Committed < 0,
+		Down: down, Unread: float64(max(0, p.Stable-p.at())) * flow.Each, Rate: flow.Rate})
+	switch {
+	case len(limits) == 0:
+		return nil
+	case !p.Seconds.Known() && limits[0].Left > 0: // for one that has read all
+		return &Safe{Left: unknown, Whole: unknown}
+	}
+	safe := &Safe{figure.Figure(limits[0].Left.Seconds()), figure.Figure(limits[0].Whole.Seconds()), limits[0].Loses, limits[0].Setting}
+	if limits[0].Whole == downtime.Forever {
+		safe.Whole = never
+	}
+	return safe
 }
 
 func (r *Reader) look(ctx context.Context, now time.Time, topics []string) settings {
