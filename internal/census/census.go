@@ -17,10 +17,11 @@ import (
 )
 
 // A table is counted no more often than every so often, and for one part in so many
-// of the time: a million rows take seconds.
+// of the time: a million rows take one or two seconds, so they are counted every eight
+// minutes or so.
 const (
 	countEvery = 10 * time.Second
-	countShare = 100
+	countShare = 300
 )
 
 // Never is when a sum is right until something moves.
