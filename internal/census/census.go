@@ -65,7 +65,7 @@ func AsOf(what string, at time.Time) prometheus.Metric {
 	return prometheus.MustNewConstMetric(countedAt, prometheus.GaugeValue, float64(at.UnixMilli())/1000, what)
 }
 
-var countedAt = desc("counted_timestamp_seconds", "As of when orders, products and the calendar are counted, which is now and then; before the first time, since when that is tried.", "what")
+var countedAt = desc("counted_timestamp_seconds", "As of when orders, products, the calendar and dead letters are counted, which is now and then; before the first time, since when that is tried.", "what")
 
 // Follow counts, until ctx or p ends.
 func (c *Census[T]) Follow(ctx context.Context, p *kgoka.Processor) {
