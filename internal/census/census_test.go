@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -100,9 +101,11 @@ func keeps() *goka.GroupGraph {
 // rows is a Census of rows, whatever they are.
 type rows struct {
 	Census[int]
-	taken int
-	fail  func() error // why they cannot be counted
-	until func() int64 // when the sum is wrong
+
+	mu     sync.Mutex
+	taken  int
+	broken error     // why they cannot be counted
+	wrong  time.Time // when the sum is, though nothing moves
 }
 
 var rowCount = desc("rows", "Rows.")
@@ -114,16 +117,39 @@ func (r *rows) Collect(ch chan<- prometheus.Metric) {
 }
 
 func newRows(log slog.Handler) *rows {
-	r := &rows{fail: func() error { return nil }, until: func() int64 { return Never }}
-	r.Census = Census[int]{Of: "rows", Log: slog.New(log), Take: func(_ context.Context, p *kgoka.Processor) (n int, until int64, err error) {
+	r := new(rows)
+	r.Census = Census[int]{Of: "rows", Log: slog.New(log), Take: func(_ context.Context, p *kgoka.Processor) (n int, stale int64, err error) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.taken++
-		if err := r.fail(); err != nil {
-			return 0, 0, err
+		if r.broken != nil {
+			return 0, 0, r.broken
+		}
+		if stale = Never; time.Now().Before(r.wrong) {
+			stale = r.wrong.UnixMilli()
 		}
 		err = p.Rows("", "", func(string, []byte, []byte) error { n++; return nil })
-		return n, r.until(), err
+		return n, stale, err
 	}}
 	return r
+}
+
+func (r *rows) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.broken = err
+}
+
+func (r *rows) wrongAt(at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wrong = at
+}
+
+func (r *rows) read() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.taken
 }
 
 // told is what collectors tell, without what their names begin with; and of how old that
@@ -164,13 +190,6 @@ func same(t testing.TB, what string, got, want map[string]int) {
 func TestRecount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, r := newWorld(t), newRows(slog.DiscardHandler)
-		var wrong time.Time
-		r.until = func() int64 {
-			if time.Now().Before(wrong) {
-				return wrong.UnixMilli()
-			}
-			return Never
-		}
 		same(t, "nothing is here yet", told(t, r), map[string]int{})
 		w.run(keeps(), "1", r.Follow)
 		check := func(what string, sum, taken int) {
@@ -180,8 +199,8 @@ func TestRecount(t *testing.T) {
 			if age := got["counted rows ago"]; age > int(countEvery.Seconds()) {
 				t.Errorf("%s: as of %d s ago", what, age)
 			}
-			if got["rows"] != sum || r.taken != taken {
-				t.Errorf("%s: %v, read %d times, want %d of %d", what, got, r.taken, sum, taken)
+			if got["rows"] != sum || r.read() != taken {
+				t.Errorf("%s: %v, read %d times, want %d of %d", what, got, r.read(), sum, taken)
 			}
 		}
 		time.Sleep(time.Hour)
@@ -189,7 +208,7 @@ func TestRecount(t *testing.T) {
 		w.put(10)
 		time.Sleep(time.Hour)
 		check("ten", 10, 2)
-		wrong = time.Now().Add(time.Hour)
+		r.wrongAt(time.Now().Add(time.Hour))
 		w.put(5) // the same rows, as others
 		time.Sleep(time.Minute)
 		check("written again", 10, 3)
@@ -216,8 +235,7 @@ func TestCannotCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, log := newWorld(t), new(lines)
 		r := newRows(log)
-		broken := errors.New("no registry")
-		r.fail = func() error { return broken }
+		r.fail(errors.New("no registry"))
 		w.run(keeps(), "1", r.Follow)
 		check := func(what string, logged int64, want map[string]int) {
 			t.Helper()
@@ -232,18 +250,18 @@ func TestCannotCount(t *testing.T) {
 		w.put(3)
 		time.Sleep(10*time.Minute + 30*time.Second)
 		check("from the beginning", 1, map[string]int{"counted rows ago": 600})
-		broken = nil
+		r.fail(nil)
 		time.Sleep(time.Minute)
 		check("mended", 1, map[string]int{"rows": 3, "counted rows ago": 0})
 
-		broken = kgoka.ErrNotHere // is nobody's fault, and hides no other one
+		r.fail(kgoka.ErrNotHere) // is nobody's fault, and hides no other one
 		w.put(5)
 		time.Sleep(10*time.Minute + 30*time.Second)
 		check("as if they were taken away", 1, map[string]int{"rows": 3, "counted rows ago": 600})
-		broken = errors.New("broken once more")
+		r.fail(errors.New("broken once more"))
 		time.Sleep(10 * time.Minute)
 		check("broken", 2, map[string]int{"rows": 3, "counted rows ago": 1200})
-		broken = nil
+		r.fail(nil)
 		time.Sleep(time.Minute)
 		check("mended again", 2, map[string]int{"rows": 5, "counted rows ago": 0})
 	})
@@ -259,7 +277,7 @@ func TestHandedOver(t *testing.T) {
 		if got := told(t, one); got["rows"] != 100 {
 			t.Fatal(got)
 		}
-		two.fail = func() error { return errors.New("no registry") }
+		two.fail(errors.New("no registry"))
 		stop := w.run(keeps(), "2", two.Follow)
 		time.Sleep(time.Minute)
 		half := told(t, one)["rows"]
@@ -269,7 +287,7 @@ func TestHandedOver(t *testing.T) {
 		if _, counted := told(t, two)["rows"]; counted {
 			t.Error("it has counted what it cannot read")
 		}
-		two.fail = func() error { return nil }
+		two.fail(nil)
 		time.Sleep(time.Minute)
 		if n := told(t, two)["rows"]; n != 100-half {
 			t.Errorf("of 100 rows, one of two has %d and the other one %d", half, n)
