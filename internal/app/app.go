@@ -163,6 +163,18 @@ func (a *App) onStop(f func() error) {
 	a.stops = append(a.stops, f)
 }
 
+// meanwhile has f work beside all else, until Stop.
+func (a *App) meanwhile(f func(ctx context.Context)) {
+	ctx, end := context.WithCancel(context.Background())
+	var working sync.WaitGroup
+	working.Go(func() { f(ctx) })
+	a.onStop(func() error {
+		end()
+		working.Wait()
+		return nil
+	})
+}
+
 func (a *App) parts() map[string]probe.Part {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"sync"
 	"syscall"
 
 	"github.com/orderlog/orderlog/internal/probe"
@@ -29,10 +28,7 @@ func (a *App) probes(context.Context) error {
 	}
 	a.addr.HTTP = s.Addr().String()
 	a.onStop(s.Close)
-	showing, end := context.WithCancel(context.Background())
-	var shows sync.WaitGroup
-	shows.Go(func() { shown.Run(showing) })
-	a.onStop(func() error { end(); shows.Wait(); return nil })
+	a.meanwhile(shown.Run)
 	return nil
 }
 

@@ -30,15 +30,8 @@ func (a *App) lags(context.Context) error {
 	a.mu.Lock()
 	a.lag = e
 	a.mu.Unlock()
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() { defer close(ended); e.Follow(ctx) }()
-	a.onStop(func() error {
-		cancel()
-		<-ended
-		cl.Close()
-		return nil
-	})
+	a.onStop(func() error { cl.Close(); return nil })
+	a.meanwhile(e.Follow)
 	return nil
 }
 

@@ -121,3 +121,41 @@ func TestFailuresAreCounted(t *testing.T) {
 		check("orderlog_dead_letters_open", map[string]float64{refused: 1})
 	})
 }
+
+// Dead letters are the cluster's: they are counted while the calendar's group is paused. What
+// stands in the calendar is not, and then nothing is said of it.
+func TestCountedWhilePaused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := virtual(t)
+		cfg.HTTP, cfg.Processors = "127.0.0.1:80", []string{"order", "retry"}
+		w := start(t, cfg)
+		w.tracker.Stop() // it would ask every five seconds
+		w.send(deliver("ord_a"), place("ord_1", "cus_a", schemas.PlaceLine{SKU: "sku_pen", Quantity: 1}))
+		time.Sleep(time.Minute)
+		open := func() float64 {
+			return w.scrape(cfg.Dial, "orderlog_dead_letters_open")[`{cause="refused",processor="order"}`]
+		}
+		if n, standing := open(), w.scrape(cfg.Dial, "orderlog_calendar_entries"); n != 1 || len(standing) != 1 {
+			t.Errorf("%v dead letters are open, %v stand in the calendar", n, standing)
+		}
+		r := w.replayer(nil)
+		must(t, r.Pause(t.Context(), "retry", "a test", 20*time.Minute, func(string) {}))
+		w.send(deliver("ord_b"))
+		time.Sleep(time.Minute)
+		if n, standing := open(), w.scrape(cfg.Dial, "orderlog_calendar_entries"); n != 2 || len(standing) != 0 {
+			t.Errorf("%v dead letters are open, %v stand in the calendar that is paused", n, standing)
+		}
+		as := w.scrape(cfg.Dial, "orderlog_counted_timestamp_seconds")
+		if age := time.Since(time.UnixMilli(int64(as[`{what="dead letters"}`] * 1000))); age > 15*time.Second {
+			t.Errorf("dead letters are counted as of %v ago", age)
+		}
+		if _, told := as[`{what="calendar"}`]; told {
+			t.Error("a calendar that does not run tells when it was counted")
+		}
+		must(t, r.Resume(t.Context(), "retry", "a test"))
+		time.Sleep(time.Minute)
+		if n, standing := open(), w.scrape(cfg.Dial, "orderlog_calendar_entries"); n != 2 || len(standing) != 1 {
+			t.Errorf("%v dead letters are open, %v stand in the calendar", n, standing)
+		}
+	})
+}

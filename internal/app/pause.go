@@ -85,14 +85,7 @@ func (a *App) control(ctx context.Context) error {
 		}
 	}
 	next := client.Span{Topic: topics.Prefixed(a.cfg.Namespace, topics.Control), From: read.To}
-	ctx, cancel := context.WithCancel(context.Background())
-	var following sync.WaitGroup
-	following.Go(func() { a.follow(ctx, next) })
-	a.onStop(func() error {
-		cancel()
-		following.Wait()
-		return nil
-	})
+	a.meanwhile(func(ctx context.Context) { a.follow(ctx, next) })
 	return nil
 }
 

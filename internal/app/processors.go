@@ -45,14 +45,15 @@ func (a *App) run(ctx context.Context) error {
 	return nil
 }
 
-// calendar counts what failed, too, where somebody may ask.
+// calendar counts what failed, too, where somebody may ask: whether the group is paused or not.
 func (a *App) calendar(env graph.Env) error {
 	c := calendar.New(env)
 	run := c.Run
-	if a.cfg.HTTP != "" {
-		dead := mend.NewFigures(mend.Config{Opts: a.client, Serde: a.serde, Namespace: a.cfg.Namespace}, a.cfg.Log)
+	if a.cfg.HTTP != "" && a.wanted(calendar.Name) {
+		dead := mend.NewFigures(mend.Config{Opts: a.client, Serde: a.serde, Namespace: a.cfg.Namespace, Now: a.cfg.Now}, a.cfg.Log)
 		a.tells(calendar.Name, c, dead)
-		run = beside(c.Run, c.Count, func(ctx context.Context, _ *kgoka.Processor) { dead.Follow(ctx) })
+		a.meanwhile(dead.Follow)
+		run = beside(c.Run, c.Count)
 	}
 	cfg := a.runtime()
 	a.observed(env, &cfg, calendar.Name)

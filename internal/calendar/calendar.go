@@ -133,7 +133,8 @@ func (c *Calendar) visit(ctx kgoka.Context) {
 		return
 	}
 	c.dispatch(ctx, p)
-	c.saw(ctx.Partition(), ctx.Key(), p)
+	key := ctx.Key()
+	ctx.OnCommit(func() { c.saw(key, p) })
 }
 
 // paused tells whether a person wants an entry to wait. there tells whether there

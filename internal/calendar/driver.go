@@ -113,7 +113,7 @@ func (c *Calendar) soonest() (key string, wait time.Duration) {
 func (c *Calendar) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.next, c.passed = none, map[int32]string{}
+	c.next = none
 }
 
 // look has key looked at, when it is due; "" is all, now.

@@ -23,7 +23,6 @@ type figures struct {
 	standing   census.Census[map[kind]sum]
 	dispatched *prometheus.CounterVec
 	delay      *prometheus.HistogramVec
-	passed     map[int32]string // by partition, the last key dispatched by the visit at hand
 }
 
 // kind is what entries are counted by.
@@ -59,7 +58,7 @@ var (
 func newFigures() figures {
 	return figures{
 		dispatched: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "orderlog_calendar_dispatched_total",
-			Help: "Entries dispatched since the start because they were due. What a visit has to repeat for another instance counts at both."}, byKind[:3]),
+			Help: "Entries dispatched since the start because they were due."}, byKind[:3]),
 		delay: metric.Histogram(prometheus.HistogramOpts{Name: "orderlog_calendar_dispatch_delay_seconds",
 			Help:    "How long after it was due an entry was dispatched; the time for which it was paused counts.",
 			Buckets: []float64{.005, .02, .1, .5, 2, 10, 60, 600, 3600, 86400}}, "kind"),
@@ -88,18 +87,8 @@ func (c *Calendar) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// saw counts what is dispatched because it is due. Within a visit the keys of a
-// partition rise, so what comes once more is of a transaction that is repeated.
-func (c *Calendar) saw(partition int32, key string, p *schemas.Parked) {
-	c.mu.Lock()
-	again := key <= c.passed[partition]
-	if !again {
-		c.passed[partition] = key
-	}
-	c.mu.Unlock()
-	if again {
-		return
-	}
+// saw counts what is dispatched because it is due.
+func (c *Calendar) saw(key string, p *schemas.Parked) {
 	due, _, _ := retry.ParseKey(key) // not p.Due: it may have been pulled forward
 	l, what := c.labels.Of(p.Group, p.Cause), kindOf(p.Topic == "")
 	c.dispatched.WithLabelValues(l.Group, l.Cause, what).Inc()

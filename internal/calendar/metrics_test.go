@@ -99,5 +99,19 @@ func TestFigures(t *testing.T) {
 		want["dispatched_total panic retry order"] += 2
 		want["dispatch_delay_seconds retry"] += 2
 		check("a transaction was repeated", want)
+
+		w.park(w.entry(0, w.now().Add(time.Hour)), w.entry(1, w.now().Add(time.Hour)))
+		time.Sleep(time.Minute)
+		w.c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.InvalidProducerEpoch, Count: 1})
+		time.Sleep(time.Hour)
+		if one.Stats().Rebuilds+two.Stats().Rebuilds == 0 {
+			t.Error("no client was made anew")
+		}
+		want["dispatched_total panic retry order"] += 2
+		want["dispatch_delay_seconds retry"] += 2
+		delete(want, "entries deadline deadline false order")
+		delete(want, "overdue deadline deadline false order")
+		want["dispatched_total deadline deadline order"], want["dispatch_delay_seconds deadline"] = 1, 1
+		check("a visit was repeated by another client", want)
 	})
 }

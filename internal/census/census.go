@@ -17,10 +17,11 @@ import (
 )
 
 // A table is counted no more often than every so often, and for one part in so many
-// of the time: a million rows take seconds.
+// of the time: a million rows take one or two seconds, so they are counted every eight
+// minutes or so.
 const (
 	countEvery = 10 * time.Second
-	countShare = 100
+	countShare = 300
 )
 
 // Never is when a sum is right until something moves.
@@ -39,37 +40,43 @@ type Census[T any] struct {
 	last atomic.Pointer[counted[T]]
 }
 
-// counted is a sum, and as of when it is right.
+// counted is a sum, and as of when it is right; or none, since when there are rows here.
 type counted[T any] struct {
-	sum T
+	sum *T
 	at  time.Time
 }
 
-// Tell returns the last sum, nil while nothing is counted: no partitions are here. It
-// tells ch as of when that is right.
+// Describe says nothing: several tell as of when they have counted.
+func (c *Census[T]) Describe(chan<- *prometheus.Desc) {}
+
+// Tell returns the last sum, nil if there is none. It tells ch as of when that is right,
+// and nothing while nothing is to be counted, because the group has given nothing.
 func (c *Census[T]) Tell(ch chan<- prometheus.Metric) *T {
 	last := c.last.Load()
 	if last == nil {
 		return nil
 	}
-	ch <- prometheus.MustNewConstMetric(countedAt, prometheus.GaugeValue, float64(last.at.UnixMilli())/1000, c.Of)
-	return &last.sum
+	ch <- AsOf(c.Of, last.at)
+	return last.sum
 }
 
-var countedAt = desc("counted_timestamp_seconds", "As of when orders, products and the calendar are counted, which is now and then.", "what")
+// AsOf tells as of when something is counted. Who cannot count, tells of an age that grows.
+func AsOf(what string, at time.Time) prometheus.Metric {
+	return prometheus.MustNewConstMetric(countedAt, prometheus.GaugeValue, float64(at.UnixMilli())/1000, what)
+}
+
+var countedAt = desc("counted_timestamp_seconds", "As of when orders, products, the calendar and dead letters are counted, which is now and then; before the first time, since when that is tried.", "what")
 
 // Follow counts, until ctx or p ends.
 func (c *Census[T]) Follow(ctx context.Context, p *kgoka.Processor) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	for {
-		moved := p.Moved()
-		if p.WaitReady(ctx) != nil {
-			return
+	for p.WaitReady(ctx) == nil {
+		if moved := p.Moved(); p.Ready() { // still: to become ready is to move
+			c.follow(ctx, moved, p)
+			c.last.Store(nil)
 		}
-		c.follow(ctx, moved, p)
-		c.last.Store(nil)
 	}
 }
 
@@ -77,20 +84,21 @@ func (c *Census[T]) Follow(ctx context.Context, p *kgoka.Processor) {
 func (c *Census[T]) follow(ctx context.Context, moved <-chan struct{}, p *kgoka.Processor) {
 	var at map[int32]int64
 	var stale int64
+	c.last.Store(&counted[T]{nil, c.Now()})
 	for failing := false; ; {
 		began, asOf := time.Now(), c.Now()
 		if now := reach(p); !maps.Equal(at, now) || asOf.UnixMilli() >= stale {
 			sum, until, err := c.Take(ctx, p)
 			switch {
 			case err == nil:
-				c.last.Store(&counted[T]{sum, asOf})
-				at, stale = now, until
+				c.last.Store(&counted[T]{&sum, asOf})
+				at, stale, failing = now, until, false
 			case !errors.Is(err, kgoka.ErrNotHere) && ctx.Err() == nil && !failing:
 				c.Log.Warn(c.Of+" cannot be counted now, trying again", "error", err)
+				failing = true
 			}
-			failing = err != nil
-		} else if last := c.last.Load(); last != nil {
-			c.last.Store(&counted[T]{last.sum, asOf})
+		} else {
+			c.last.Store(&counted[T]{c.last.Load().sum, asOf})
 		}
 		select {
 		case <-time.After(max(countEvery, countShare*time.Since(began))):

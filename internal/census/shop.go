@@ -56,9 +56,6 @@ var (
 	products   = desc("products", "Products by whether they are on hand, on the partitions that this instance has: ok, low (fewer than 10), out. Counted now and then.", "stock")
 )
 
-// Describe makes Orders a prometheus.Collector.
-func (o *Orders) Describe(ch chan<- *prometheus.Desc) { ch <- orderCount; ch <- oldestOpen }
-
 // Collect makes Orders a prometheus.Collector.
 func (o *Orders) Collect(ch chan<- prometheus.Metric) {
 	sum := o.Tell(ch)
@@ -102,9 +99,6 @@ func NewProducts(env graph.Env) *Products {
 		return sum, Never, err
 	}}}
 }
-
-// Describe makes Products a prometheus.Collector.
-func (ps *Products) Describe(ch chan<- *prometheus.Desc) { ch <- products }
 
 // Collect makes Products a prometheus.Collector.
 func (ps *Products) Collect(ch chan<- prometheus.Metric) {

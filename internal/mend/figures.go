@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderlog/orderlog/internal/census"
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/letter"
 	"github.com/orderlog/orderlog/topics"
@@ -31,7 +32,8 @@ type Figures struct {
 	dead, audit map[int32]int64 // what was read of both topics: up to there; Follow's own
 
 	mu    sync.Mutex
-	ready bool // both were read once
+	asOf  time.Time // as of when that is right; zero: nobody follows
+	ready bool      // both were read once
 	open  map[target]opened
 	total map[letter.Label]int
 }
@@ -50,6 +52,9 @@ type opened struct {
 // NewFigures returns figures of the topics that cfg names; they are known where
 // Follow runs.
 func NewFigures(cfg Config, log *slog.Logger) *Figures {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	return &Figures{cfg: cfg, log: log, open: map[target]opened{}, total: map[letter.Label]int{}}
 }
 
@@ -66,10 +71,15 @@ func deadDesc(name, help string) *prometheus.Desc {
 // Describe says nothing: there are as many figures as groups and causes.
 func (f *Figures) Describe(chan<- *prometheus.Desc) {}
 
-// Collect tells what was known a few seconds ago.
+// Collect tells what is known, and as of when: a few seconds ago, and longer if that
+// cannot be read.
 func (f *Figures) Collect(ch chan<- prometheus.Metric) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.asOf.IsZero() {
+		return
+	}
+	ch <- census.AsOf("dead letters", f.asOf)
 	if !f.ready {
 		return
 	}
@@ -100,8 +110,13 @@ func (f *Figures) Follow(ctx context.Context) {
 		return
 	}
 	defer adm.Close()
+	f.right(f.cfg.Now(), false)
 	for failing := false; ; {
+		asOf := f.cfg.Now()
 		err := f.catchUp(ctx, adm)
+		if err == nil {
+			f.right(asOf, true)
+		}
 		if err != nil && ctx.Err() == nil && !failing {
 			f.log.Warn("dead letters cannot be counted now, trying again", "error", err)
 		}
@@ -136,19 +151,20 @@ func (f *Figures) catchUp(ctx context.Context, adm *kadm.Client) error {
 	if err != nil {
 		return err
 	}
-	err = f.read(ctx, audit, &f.audit, func(r *kgo.Record) error {
+	return f.read(ctx, audit, &f.audit, func(r *kgo.Record) error {
 		a, err := Audited(ctx, f.cfg.Serde, r)
 		if err == nil && closes(a) {
 			f.dealt(a.Target)
 		}
 		return err
 	})
-	if err == nil {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.ready = true
-	}
-	return err
+}
+
+// right notes as of when the figures are; not known: since when they are asked for.
+func (f *Figures) right(asOf time.Time, known bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asOf, f.ready = asOf, known
 }
 
 func (f *Figures) name(topic string) string { return topics.Prefixed(f.cfg.Namespace, topic) }

@@ -2,10 +2,13 @@ package mend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"math"
+	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/orderlog/orderlog/internal/letter"
+	"github.com/orderlog/orderlog/internal/wire"
 )
 
 // figures are what a collector tells, without "orderlog_dead_letters_", in whole
@@ -26,6 +30,9 @@ func figures(t testing.TB, c prometheus.Collector) map[string]float64 {
 	must(t, err)
 	got := map[string]float64{}
 	for _, f := range fs {
+		if f.GetName() == "orderlog_counted_timestamp_seconds" {
+			continue
+		}
 		for _, m := range f.GetMetric() {
 			key := f.GetName()[len("orderlog_dead_letters_"):]
 			for _, l := range m.GetLabel() {
@@ -37,9 +44,11 @@ func figures(t testing.TB, c prometheus.Collector) map[string]float64 {
 	return got
 }
 
-func (w *world) figures() *Figures {
+func (w *world) figures() *Figures { return w.figuresBy(w.net.DialContext) }
+
+func (w *world) figuresBy(dial wire.Dial) *Figures {
 	w.t.Helper()
-	f := NewFigures(Config{Opts: w.opts(w.net.DialContext), Serde: w.serde, Namespace: "red"}, slog.New(slog.NewTextHandler(w.t.Output(), nil)))
+	f := NewFigures(Config{Opts: w.opts(dial), Serde: w.serde, Namespace: "red"}, slog.New(slog.NewTextHandler(w.t.Output(), nil)))
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -128,6 +137,59 @@ func TestFigures(t *testing.T) {
 		time.Sleep(2 * followEvery)
 		if got := figures(t, f); got["open panic order"] != 1 || got["total panic order"] != 4 {
 			t.Errorf("of the topic made anew: %v", got)
+		}
+	})
+}
+
+// What cannot be read any more is told as what it is: old; and what never could be, is not
+// told, but since when that is tried.
+func TestFiguresAreOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.bury(w.letter("ord_1"))
+		var away atomic.Bool
+		f := w.figuresBy(func(ctx context.Context, network, address string) (net.Conn, error) {
+			if away.Load() {
+				return nil, errors.New("the broker is away")
+			}
+			c, err := w.net.DialContext(ctx, network, address)
+			if err == nil {
+				time.AfterFunc(time.Minute, func() { c.Close() })
+			}
+			return c, err
+		})
+		age := func(f *Figures) (minutes int) {
+			t.Helper()
+			reg := prometheus.NewRegistry()
+			reg.MustRegister(f)
+			fs, err := reg.Gather()
+			must(t, err)
+			for _, f := range fs {
+				if m := f.GetMetric()[0]; f.GetName() == "orderlog_counted_timestamp_seconds" && m.GetLabel()[0].GetValue() == "dead letters" {
+					return int(time.Since(time.UnixMilli(int64(m.GetGauge().GetValue() * 1000))).Minutes())
+				}
+			}
+			return -1
+		}
+		time.Sleep(10 * time.Minute)
+		if got := figures(t, f)["open panic order"]; got != 1 || age(f) != 0 {
+			t.Errorf("%v are open as of %d minutes ago", got, age(f))
+		}
+		away.Store(true)
+		never := w.figuresBy(func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no way") })
+		time.Sleep(30 * time.Minute)
+		w.bury(w.letter("ord_2"))
+		time.Sleep(30 * time.Minute)
+		if got := figures(t, f)["open panic order"]; got != 1 || age(f) < 58 {
+			t.Errorf("%v are open as of %d minutes ago, nobody has been able to look for an hour", got, age(f))
+		}
+		if got := figures(t, never); len(got) > 0 || age(never) != 60 {
+			t.Errorf("%v as of %d minutes ago, nobody has ever been able to look", got, age(never))
+		}
+		away.Store(false)
+		time.Sleep(10 * time.Minute)
+		if got := figures(t, f)["open panic order"]; got != 2 || age(f) != 0 {
+			t.Errorf("%v are open as of %d minutes ago", got, age(f))
 		}
 	})
 }

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -23,6 +24,8 @@ const (
 	downtimeLong = 24 * 3600
 	downtimeBad  = 3600
 	abortsMany   = 0.05 // of the transactions
+
+	uncountedLong = 1800 // three million rows are counted as often as that
 )
 
 // problems judges a sample: the worst first, and none is nil.
@@ -66,6 +69,11 @@ func problems(s *Sample, gathering error) []Problem {
 			wait = "wait"
 		}
 		add(false, "orderlog dlq groups", "%s %s for somebody, the oldest for %s", plural(int(n), "dead letter"), wait, s.DeadLetters.Oldest.Duration())
+	}
+	for _, what := range slices.Sorted(maps.Keys(s.counted)) {
+		if age := s.counted[what]; age > uncountedLong {
+			add(false, "", "%s: not counted for %s, and what is told is as old", what, age.Duration())
+		}
 	}
 	if gathering != nil {
 		add(false, "", "not all figures could be gathered: %v", gathering)

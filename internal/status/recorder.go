@@ -220,13 +220,12 @@ func (r *Recorder) sample(f families, c change) *Sample {
 	if s.here("order") {
 		s.Orders.Placed, s.Orders.Invoiced, s.Orders.Rejected = c.rate(transitionsTotal, begun), c.rate(transitionsTotal, schemas.Invoiced), c.rate(transitionsTotal, schemas.Rejected)
 	}
-	// What there is nothing of has no series. It is where the calendar runs that both
-	// it and dead letters are counted.
-	nothing := unknown
-	if s.here("retry") {
-		nothing = 0
+	s.counted = map[string]Figure{}
+	for what, at := range f.by("what", countedAt, least) {
+		s.counted[what] = since(now, at)
 	}
-	s.Calendar = calendar(f, now, nothing)
+	s.Calendar = calendar(f, now, s.nothing("calendar"))
+	nothing := s.nothing("dead letters")
 	s.DeadLetters = DeadLetters{f.all(lettersOpen, sum, nil).Or(nothing), since(now, f.all(lettersOldest, least, nil)).Or(nothing)}
 	return s
 }
@@ -234,6 +233,14 @@ func (r *Recorder) sample(f families, c change) *Sample {
 // here tells whether this process runs a processor.
 func (s *Sample) here(processor string) bool {
 	return slices.ContainsFunc(s.Processors, func(p Processor) bool { return p.Here && p.Name == processor })
+}
+
+// nothing is what it means that there is no series: what is counted and not there is 0.
+func (s *Sample) nothing(what string) Figure {
+	if _, counted := s.counted[what]; counted {
+		return 0
+	}
+	return unknown
 }
 
 // since is how long ago a Unix time was; none is long ago.

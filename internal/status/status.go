@@ -36,6 +36,8 @@ type Sample struct {
 	Effects     []Endpoint  `json:"effects"`
 	Downtime    *Downtime   `json:"safe_downtime"` // the shortest; null: not known, or all for ever
 	Problems    []Problem   `json:"problems"`      // the worst first; none: all is well
+
+	counted map[string]Figure // how long ago, by what
 }
 
 // Behind is the lag in seconds of the processor that is furthest behind.

@@ -154,7 +154,14 @@ func TestNothingIsNotUnknown(t *testing.T) {
 		if s.Calendar.Parked.Known() || s.DeadLetters.Open.Known() || s.Orders.Placed.Known() || s.Processors[0].Lag.Known() {
 			t.Errorf("known, though neither order nor retry is here: %+v", s)
 		}
-		w.consumed.WithLabelValues("retry").Add(1)
+		w.consumed.WithLabelValues("retry").Add(1) // and it is paused
+		w.rec.take(time.Now())
+		if s = w.rec.Now(); s.Calendar.Parked.Known() || s.DeadLetters.Open.Known() {
+			t.Errorf("known, though nobody counts: %+v", s)
+		}
+		for _, what := range []string{"calendar", "dead letters"} {
+			w.counted.WithLabelValues(what).Set(float64(time.Now().Unix()))
+		}
 		w.rec.take(time.Now())
 		if s = w.rec.Now(); s.Calendar != (Calendar{}) || s.DeadLetters != (DeadLetters{}) {
 			t.Errorf("%+v, %+v, want nothing", s.Calendar, s.DeadLetters)
@@ -215,6 +222,11 @@ func TestSampleAndProblems(t *testing.T) {
 			w.due.WithLabelValues("order", "panic", "retry", "false").Set(ago(90 * time.Second))
 			w.counted.WithLabelValues("calendar").Set(ago(80 * time.Second))
 		}, func(s *Sample) bool { return s.Calendar.Overdue == 1 && near(s.Calendar.Oldest, 10, 1) }, nil},
+		{"not counted", func(w *world) {
+			w.counted.WithLabelValues("orders").Set(ago(time.Hour))
+			w.counted.WithLabelValues("products").Set(ago(29 * time.Minute))
+		}, func(s *Sample) bool { return !s.Problems[0].Bad },
+			[]string{"orders: not counted for 1h, and what is told is as old"}},
 		{"downtime", func(w *world) {
 			w.safe.WithLabelValues("shop.order", "a").Set(math.Inf(1))
 			w.safe.WithLabelValues("shop.order", "b").Set(5000)
@@ -242,6 +254,7 @@ func TestSampleAndProblems(t *testing.T) {
 				w := newWorld(t)
 				w.consumed.WithLabelValues("retry").Add(1)
 				w.consumed.WithLabelValues("order").Add(1)
+				w.counted.WithLabelValues("calendar").Set(ago(0))
 				w.rec.take(time.Now().Add(-time.Second))
 				c.set(w)
 				w.rec.take(time.Now())

@@ -57,7 +57,7 @@ func (os *orders) begin() {
 	}
 }
 
-// way is a change of state that orders take.
+// way is a change of state that orders take. As a key it has labels, of which there are few.
 type way struct{ from, to, reason, currency string }
 
 // counters are what a way is counted in: to look them up by their labels takes longer
@@ -136,7 +136,7 @@ var codes = func() map[string]bool {
 }()
 
 func (os *orders) counters(w way) *counters {
-	c := &counters{transitions: os.transitions.WithLabelValues(w.from, w.to, w.reason), value: os.value.WithLabelValues(w.to, os.currency(w.currency))}
+	c := &counters{transitions: os.transitions.WithLabelValues(w.from, w.to, w.reason), value: os.value.WithLabelValues(w.to, w.currency)}
 	if w.from != fresh {
 		c.lasted = os.lasted.WithLabelValues(w.from)
 	}

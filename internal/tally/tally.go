@@ -195,6 +195,7 @@ func (s *sheet) count() {
 		now := s.p.t.now()
 		for i := range s.moves {
 			m := &s.moves[i]
+			m.currency = s.p.t.currency(m.currency)
 			c := s.ways[m.way]
 			if c == nil {
 				c = s.p.t.counters(m.way)

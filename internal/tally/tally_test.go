@@ -221,6 +221,13 @@ func TestLabelsAreFew(t *testing.T) {
 			Timeline: []schemas.TimelineEntry{{Type: schemas.OrderPlaced}, {Type: schemas.OrderRefused}, {Type: schemas.OrderRejected}}}
 		p.Decided(&graph.Decision{Transaction: i, Record: new(kgo.Record), New: &o, To: o.State, RowType: schemas.OrderRejected})()
 	}
+	for i := range 1000 {
+		o := schemas.Order{State: schemas.Rejected, Currency: fmt.Sprint("none ", i), Timeline: []schemas.TimelineEntry{{Type: schemas.OrderPlaced}, {Type: schemas.OrderRejected}}}
+		p.Decided(&graph.Decision{Transaction: -i - 1, Record: new(kgo.Record), New: &o, To: o.State, RowType: schemas.OrderRejected})()
+	}
+	if n := len(p.sheet(0).ways); n > 2*(maxCurrencies+1) {
+		t.Errorf("%d ways are remembered", n)
+	}
 	if n := testutil.CollectAndCount(c.transitions); n != 5 { // with those that begin at 0
 		t.Errorf("%d kinds of transitions", n)
 	}
