@@ -18,10 +18,11 @@ import (
 
 // A table is counted no more often than every so often, and for one part in so many
 // of the time: a million rows take one or two seconds, so they are counted every eight
-// minutes or so.
+// minutes or so. However long one count took, the next one is not far: alerts go by it.
 const (
-	countEvery = 10 * time.Second
-	countShare = 300
+	countEvery  = 10 * time.Second
+	countShare  = 300
+	countLatest = 15 * time.Minute
 )
 
 // Never is when a sum is right until something moves.
@@ -86,11 +87,14 @@ func (c *Census[T]) follow(ctx context.Context, moved <-chan struct{}, p *kgoka.
 	var stale int64
 	c.last.Store(&counted[T]{nil, c.Now()})
 	for failing := false; ; {
-		began, asOf := time.Now(), c.Now()
+		began, asOf, wait := time.Now(), c.Now(), time.Duration(countEvery)
 		if now := reach(p); !maps.Equal(at, now) || asOf.UnixMilli() >= stale {
 			sum, until, err := c.Take(ctx, p)
 			switch {
 			case err == nil:
+				if at != nil { // the first one may show what has waited for this instance, and is soon done
+					wait = min(max(wait, countShare*time.Since(began)), countLatest)
+				}
 				c.last.Store(&counted[T]{&sum, asOf})
 				at, stale, failing = now, until, false
 			case !errors.Is(err, kgoka.ErrNotHere) && ctx.Err() == nil && !failing:
@@ -101,7 +105,7 @@ func (c *Census[T]) follow(ctx context.Context, moved <-chan struct{}, p *kgoka.
 			c.last.Store(&counted[T]{c.last.Load().sum, asOf})
 		}
 		select {
-		case <-time.After(max(countEvery, countShare*time.Since(began))):
+		case <-time.After(wait):
 		case <-moved:
 			return
 		case <-ctx.Done():

@@ -106,6 +106,7 @@ type rows struct {
 	taken  int
 	broken error     // why they cannot be counted
 	wrong  time.Time // when the sum is, though nothing moves
+	slow   time.Duration
 }
 
 var rowCount = desc("rows", "Rows.")
@@ -119,6 +120,7 @@ func (r *rows) Collect(ch chan<- prometheus.Metric) {
 func newRows(log slog.Handler) *rows {
 	r := new(rows)
 	r.Census = Census[int]{Of: "rows", Log: slog.New(log), Take: func(_ context.Context, p *kgoka.Processor) (n int, stale int64, err error) {
+		time.Sleep(r.slow)
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.taken++
@@ -264,6 +266,43 @@ func TestCannotCount(t *testing.T) {
 		r.fail(nil)
 		time.Sleep(time.Minute)
 		check("mended again", 2, map[string]int{"rows": 5, "counted rows ago": 0})
+	})
+}
+
+// What takes long is done seldom, but for the first time, which may come before the work
+// that has waited, and for what failed: that would be told as it was for long.
+func TestSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, r := newWorld(t), newRows(slog.DiscardHandler)
+		r.slow = 10 * time.Second
+		r.fail(errors.New("no registry"))
+		w.run(keeps(), "1", r.Follow)
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if n := r.read(); n < 10 {
+			t.Errorf("tried %d times in five minutes", n)
+		}
+		check := func(what string, after time.Duration, want int) {
+			t.Helper()
+			time.Sleep(after)
+			synctest.Wait()
+			if got := told(t, r); got["rows"] != want {
+				t.Errorf("%s: %v, want %d", what, got, want)
+			}
+		}
+		w.put(3)
+		r.fail(nil)
+		for range 30 {
+			if time.Sleep(time.Second); told(t, r)["rows"] == 3 {
+				break
+			}
+		}
+		check("the first one", 0, 3)
+		w.put(5)
+		check("the second one", 25*time.Second, 5)
+		w.put(7)
+		check("not yet", countLatest-time.Minute, 5)
+		check("the third one", 2*time.Minute, 7)
 	})
 }
 

@@ -58,11 +58,11 @@ func shortest(lags []lag.Partition) []*lag.Partition {
 		switch {
 		case same < 0:
 			least = append(least, l)
-		case cmp.Less(l.Safe.Left, least[same].Safe.Left): // what is not known is the least
+		case l.Safe.Urgency() < least[same].Safe.Urgency():
 			least[same] = l
 		}
 	}
-	slices.SortStableFunc(least, func(a, b *lag.Partition) int { return cmp.Compare(a.Safe.Left, b.Safe.Left) })
+	slices.SortStableFunc(least, func(a, b *lag.Partition) int { return cmp.Compare(a.Safe.Urgency(), b.Safe.Urgency()) })
 	return least
 }
 

@@ -154,6 +154,7 @@ func TestExamineDowntime(t *testing.T) {
 		{"long enough", []lag.Partition{on(0, 604800), on(1, 172800)}, "ok groups may stay down for 2d before"},
 		{"short", []lag.Partition{on(0, 604800), on(1, 7200)}, "warn group g may stay down for 2h only, on t"},
 		{"not known", []lag.Partition{on(0, 604800), on(1, figure.Unknown())}, "warn how long group g may stay down is not known, on t"},
+		{"too late already, beside one that is not known", []lag.Partition{on(0, 0), on(1, figure.Unknown())}, "warn group g may stay down for 0s only, on t"},
 		{"not known, told first", []lag.Partition{on(0, figure.Unknown()), on(1, 604800)}, "warn how long group g may stay down is not known, on t"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

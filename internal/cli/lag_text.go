@@ -55,6 +55,14 @@ func byNeed(ts []lag.Topic) []lag.Topic {
 	})
 }
 
+// members of a group that could not be asked after are not 0.
+func members(g lag.Group) cell {
+	if g.State == "" {
+		return numeral("–")
+	}
+	return numeral(strconv.Itoa(g.Members))
+}
+
 // urgency has what is not known come first.
 func urgency(n figure.Figure) float64 {
 	if !n.Known() {
@@ -91,12 +99,12 @@ func (s *session) lagTopics(round *lag.Round, bars int) [][]cell {
 		if t.Beyond > 0 {
 			behind = cell{text: "beyond end", right: true, paint: st.bad}
 		}
-		rows = append(rows, barred([]cell{{text: t.Group}, state, numeral(strconv.Itoa(g.Members)), {text: t.Topic}, numeral(strconv.Itoa(t.Partitions)),
+		rows = append(rows, barred([]cell{{text: t.Group}, state, members(g), {text: t.Topic}, numeral(strconv.Itoa(t.Partitions)),
 			behind, numeral(counted(t.Records, t.Estimated)), numeral(t.Seconds.Duration()), numeral(t.In.Rate()), numeral(t.Out.Rate()),
 			catch, {text: safeText(t.Safe)}}, bars, float64(t.Records)/float64(most)))
 	}
 	for _, name := range sorted(idle) { // it reads nothing that is there
-		rows = append(rows, []cell{{text: name}, {text: of[name].State}, numeral(strconv.Itoa(of[name].Members))})
+		rows = append(rows, []cell{{text: name}, {text: of[name].State}, members(of[name])})
 	}
 	return rows
 }

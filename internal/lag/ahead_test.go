@@ -2,6 +2,7 @@ package lag
 
 import (
 	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -251,5 +252,57 @@ func TestOffsetsNotReadable(t *testing.T) {
 	}
 	if got := w.round(r).of("g", "in", 0); got != "lag 0 records 0 seconds 0" {
 		t.Error(got)
+	}
+}
+
+// Of a group that cannot be described neither state nor members are told, and others are.
+func TestNotDescribed(t *testing.T) {
+	w := newWorld(t, kfake.NumBrokers(1))
+	w.topic("in", 1, "retention.ms=7200000")
+	w.put(w.cl, "in", time.Hour)
+	w.commit("g", "in", 0, 0)
+	r := w.reader(nil)
+	e := NewExporter(r, Every, slog.New(slog.DiscardHandler))
+	must(t, e.look(t.Context()))
+	if got := told(t, e, "kafka_consumergroup_members"); len(got) != 1 {
+		t.Error(got)
+	}
+	whole := told(t, e, "orderlog_lag_exporter_last_success_timestamp_seconds")[""]
+	w.now = w.now.Add(time.Minute)
+	w.c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeGroups}, Err: kerr.GroupAuthorizationFailed})
+	if err := e.look(t.Context()); !errors.Is(err, kerr.GroupAuthorizationFailed) {
+		t.Error(err)
+	}
+	for _, name := range []string{"kafka_consumergroup_members", "kafka_consumergroup_state"} {
+		if got := told(t, e, name); len(got) > 0 {
+			t.Errorf("%s: %v of a group that nobody could ask after", name, got)
+		}
+	}
+	if got := told(t, e, "kafka_consumergroup_lag_seconds"); got["consumergroup=g partition=0 topic=in"] != 3660 {
+		t.Errorf("what is known of it: %v", got)
+	}
+	if r.states["g"] != "Empty" {
+		t.Errorf("it was %q", r.states["g"])
+	}
+	if got := told(t, e, "orderlog_lag_exporter_last_success_timestamp_seconds")[""]; got != whole {
+		t.Errorf("a round with a fault is a whole one: %v after %v", got, whole)
+	}
+}
+
+// Nobody is warned in time where downtimes are not known: that is blind, too.
+func TestBlindForDowntimes(t *testing.T) {
+	w := newWorld(t, kfake.NumBrokers(1))
+	w.topic("in", 1)
+	w.commit("g", "in", 0, 0)
+	e := NewExporter(w.reader(nil), Every, slog.New(slog.DiscardHandler))
+	w.c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Err: kerr.ClusterAuthorizationFailed})
+	if err := e.look(t.Context()); err == nil {
+		t.Error("nothing is said")
+	}
+	if got := told(t, e, "orderlog_lag_exporter_last_success_timestamp_seconds")[""]; got != 0 {
+		t.Errorf("a whole round at %v", got)
+	}
+	if !e.Seeing() {
+		t.Error("lags are known")
 	}
 }

@@ -70,7 +70,9 @@ func (e *Exporter) look(ctx context.Context) error {
 	if len(round.Faults) > 0 {
 		return round.Faults[0]
 	}
-	e.whole.Store(round.At.UnixMilli())
+	if round.Unsafe == nil {
+		e.whole.Store(round.At.UnixMilli())
+	}
 	return round.Unsafe
 }
 
@@ -128,8 +130,10 @@ func (e *Exporter) Collect(ch chan<- prometheus.Metric) {
 	}
 	for i := range round.Groups {
 		g := &round.Groups[i]
-		put(lagState, 1, g.Group, g.State)
-		put(lagMembers, float64(g.Members), g.Group)
+		if g.State != "" {
+			put(lagState, 1, g.Group, g.State)
+			put(lagMembers, float64(g.Members), g.Group)
+		}
 		if g.CatchUp.Known() {
 			put(lagCatchUp, float64(g.CatchUp), g.Group)
 		}

@@ -143,9 +143,9 @@ type Safe struct {
 	Setting string        `json:"setting,omitempty"` // that says so
 }
 
-// urgency orders downtimes: what is lost already comes first, and then what is not known,
+// Urgency orders downtimes: what is lost already comes first, and then what is not known,
 // which may be next.
-func (s *Safe) urgency() float64 {
+func (s *Safe) Urgency() float64 {
 	switch {
 	case s == nil:
 		return math.Inf(1)

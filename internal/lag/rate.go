@@ -14,6 +14,7 @@ const history = 5
 // sample is how far a group was on a topic, as the sum over its partitions.
 type sample struct {
 	at          time.Time
+	partitions  int   // that were told of
 	read, ended int64 // offsets
 }
 
@@ -24,7 +25,7 @@ func (r *Reader) rate(round *Round) {
 		p := &round.Partitions[i]
 		of := stream{p.Group, p.Topic}
 		s := now[of]
-		now[of] = sample{round.At, s.read + p.at(), s.ended + p.Stable}
+		now[of] = sample{round.At, s.partitions + 1, s.read + p.at(), s.ended + p.Stable}
 	}
 	maps.DeleteFunc(r.moves, func(of stream, _ []sample) bool { _, there := now[of]; return !there })
 	group := map[string]figure.Figure{}
@@ -33,8 +34,8 @@ func (r *Reader) rate(round *Round) {
 		of := stream{t.Group, t.Topic}
 		s := now[of]
 		moves := r.moves[of]
-		if n := len(moves); n > 0 && (s.read < moves[n-1].read || s.ended < moves[n-1].ended) {
-			moves = nil // it was put back, or the topic made anew
+		if n := len(moves); n > 0 && (s.read < moves[n-1].read || s.ended < moves[n-1].ended || s.partitions != moves[n-1].partitions) {
+			moves = nil // it was put back, the topic made anew, or a leader does not answer, or does again
 		}
 		if len(moves) >= history {
 			moves = slices.Delete(moves, 0, len(moves)-history+1)

@@ -62,6 +62,28 @@ func TestRates(t *testing.T) {
 	}
 }
 
+// A partition whose leader does not answer for a round has not been put back, nor is it
+// read at once when it is back.
+func TestRatesOfWhatIsToldOf(t *testing.T) {
+	w := newWorld(t)
+	r := w.reader(nil)
+	for i, partitions := range []int{2, 2, 1, 2} {
+		round := &Round{At: w.now.Add(time.Duration(i) * 10 * time.Second), Groups: []Group{{Group: "g"}}}
+		for p := range partitions {
+			round.Partitions = append(round.Partitions, Partition{Group: "g", Topic: "in", Partition: int32(p), Committed: 50, Start: 0, Stable: 60, End: 60, Records: 10})
+		}
+		round.sum()
+		r.rate(round)
+		got, want := round.Topics[0], figure.Figure(0)
+		if i != 1 {
+			want = unknown
+		}
+		if !same(got.Out, want) || !same(got.In, want) {
+			t.Errorf("round %d: %v in, %v out, want %v", i, got.In, got.Out, want)
+		}
+	}
+}
+
 func same(a, b figure.Figure) bool {
 	return a == b || !a.Known() && !b.Known() || math.Abs(float64(a-b)) < 1e-9
 }

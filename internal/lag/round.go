@@ -38,6 +38,7 @@ type Reader struct {
 	seen     map[reading]time.Time // timestamp of the last record that is known to have been the next one
 	moves    map[stream][]sample
 	settings settings
+	states   map[string]string // of groups, as last known
 }
 
 // reading is one group on one partition, stream on one topic.
@@ -172,6 +173,7 @@ func (r *Reader) describe(ctx context.Context, round *Round, names []string, lis
 			}
 			if d.Err != nil && !errors.Is(d.Err, kerr.GroupIDNotFound) {
 				fault(fmt.Errorf("%q: %w", name, d.Err))
+				continue
 			}
 			all[name] = g
 		}
@@ -191,7 +193,7 @@ func (r *Reader) describe(ctx context.Context, round *Round, names []string, lis
 		}
 	}
 	for _, name := range later {
-		if g := all[name]; g.state == dead {
+		if g := all[name]; g.state == dead || g.state == "" {
 			g.state = listed[name].State
 			all[name] = g
 		}
@@ -316,7 +318,7 @@ func (r *Round) sum() {
 		t.Records += p.Records
 		t.Estimated = t.Estimated || p.Estimated
 		t.Seconds = worse(t.Seconds, p.Seconds)
-		if p.Safe.urgency() < t.Safe.urgency() {
+		if p.Safe.Urgency() < t.Safe.Urgency() {
 			t.Safe = p.Safe
 		}
 	}

@@ -1,6 +1,7 @@
 package lag
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -39,8 +40,9 @@ func (r *Reader) safe(ctx context.Context, round *Round) error {
 	}
 	state := map[string]string{}
 	for _, g := range round.Groups {
-		state[g.Group] = g.State
+		state[g.Group] = cmp.Or(g.State, r.states[g.Group])
 	}
+	r.states = state
 	for i := range round.Partitions {
 		p := &round.Partitions[i]
 		p.Safe = s.safe(p, state[p.Group] == "Empty" || state[p.Group] == dead)

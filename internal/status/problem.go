@@ -25,7 +25,8 @@ const (
 	downtimeBad  = 3600
 	abortsMany   = 0.05 // of the transactions
 
-	uncountedLong = 1800 // three million rows are counted as often as that
+	uncountedSoon = 60   // what is empty is counted more often
+	uncountedLong = 1800 // what is large is counted more often
 )
 
 // problems judges a sample: the worst first, and none is nil.
@@ -48,7 +49,7 @@ func problems(s *Sample, gathering error) []Problem {
 			}
 			add(p.Behind > behindBad, "orderlog lag "+p.Name, "%s is %s behind (%s records) and %s", p.Name, p.Behind.Duration(), p.Lag.Count(), ahead)
 		}
-		if p.Aborts > abortsMany*(p.Transactions+p.Aborts) {
+		if p.Aborts > abortsMany*(p.Transactions+p.commits+p.Aborts) {
 			add(false, "", "%s aborts %s transactions/s and repeats them", p.Name, p.Aborts.Rate())
 		}
 	}

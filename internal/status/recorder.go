@@ -137,8 +137,8 @@ type reading struct {
 
 type counter struct{ name, label string }
 
-// counted are the counters read, each with the label that is told apart.
-var counted = map[string]string{consumedTotal: "processor", producedTotal: "processor", transactionsTotal: "processor", abortedTotal: "processor",
+// counters are those read, each with the label that is told apart.
+var counters = map[string]string{consumedTotal: "processor", producedTotal: "processor", transactionsTotal: "processor", commitsTotal: "processor", abortedTotal: "processor",
 	effectsSent: "endpoint", transitionsTotal: "to"}
 
 // begun stands for all transitions that begin an order, whatever state they lead to.
@@ -146,7 +146,7 @@ const begun = "begun"
 
 func (f families) read(now time.Time) reading {
 	r := reading{at: now, counters: map[counter]float64{}}
-	for name, label := range counted {
+	for name, label := range counters {
 		f.each(name, func(labels map[string]string, v float64) {
 			r.counters[counter{name, labels[label]}] += v
 			if name == transitionsTotal && labels["from"] == noState {
@@ -181,6 +181,7 @@ const (
 	consumedTotal     = "orderlog_records_consumed_total"
 	producedTotal     = "orderlog_records_produced_total"
 	transactionsTotal = "orderlog_transactions_total"
+	commitsTotal      = "orderlog_commits_total"
 	abortedTotal      = "orderlog_transactions_aborted_total"
 	recovering        = "orderlog_table_recovering"
 	recoveryLeft      = "orderlog_table_recovery_seconds_left"
@@ -237,7 +238,7 @@ func (s *Sample) here(processor string) bool {
 
 // nothing is what it means that there is no series: what is counted and not there is 0.
 func (s *Sample) nothing(what string) Figure {
-	if _, counted := s.counted[what]; counted {
+	if age, counted := s.counted[what]; counted && age < uncountedSoon {
 		return 0
 	}
 	return unknown
@@ -277,6 +278,9 @@ func states(f families) []State {
 }
 
 func calendar(f families, now time.Time, nothing Figure) Calendar {
+	if f.all(calendarEntries, sum, nil).Known() {
+		nothing = 0 // of what there is, nothing is so
+	}
 	retries, deadlines, paused, running := map[string]string{"kind": "retry"}, map[string]string{"kind": "deadline"}, map[string]string{"paused": "true"}, map[string]string{"paused": "false"}
 	c := Calendar{f.all(calendarEntries, sum, retries), f.all(calendarEntries, sum, paused), f.all(calendarEntries, sum, deadlines), f.all(calendarOverdue, sum, running), nothing}
 	for _, n := range []*Figure{&c.Parked, &c.Paused, &c.Deadlines, &c.Overdue} {
@@ -316,7 +320,7 @@ func (r *Recorder) processors(f families, c change) []Processor {
 			In: unknown, Out: unknown, Transactions: unknown, Aborts: unknown, Aborted: unknown, Left: unknown}
 		if _, p.Here = here[name]; p.Here {
 			p.In, p.Out = c.rate(consumedTotal, name), c.rate(producedTotal, name)
-			p.Transactions, p.Aborts = c.rate(transactionsTotal, name), c.rate(abortedTotal, name)
+			p.Transactions, p.commits, p.Aborts = c.rate(transactionsTotal, name), c.rate(commitsTotal, name), c.rate(abortedTotal, name)
 			p.Aborted, p.Recovering, p.Left = of(aborted, name).Or(0), int(of(recovers, name).Or(0)), of(recovery, name)
 		}
 		out = append(out, p)

@@ -82,6 +82,8 @@ type Processor struct {
 	Lag          Figure `json:"lag_records"`
 	Behind       Figure `json:"lag_seconds"`
 	CatchUp      Figure `json:"catch_up_seconds"` // "+Inf": it does not
+
+	commits Figure // per second: batches that wrote nothing, which take no transaction
 }
 
 // Calendar is what waits for its time.

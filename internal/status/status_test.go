@@ -22,11 +22,11 @@ type world struct {
 	reg *prometheus.Registry
 	rec *Recorder
 
-	transitions, consumed, produced, txns, aborted, sent *prometheus.CounterVec
-	took                                                 prometheus.Histogram
-	orders, calendar, overdue, due, letters, letterAge   *prometheus.GaugeVec
-	lag, behind, state, catchUp, safe, pending, waiting  *prometheus.GaugeVec
-	recovering, left, counted                            *prometheus.GaugeVec
+	transitions, consumed, produced, txns, commits, aborted, sent *prometheus.CounterVec
+	took                                                          prometheus.Histogram
+	orders, calendar, overdue, due, letters, letterAge            *prometheus.GaugeVec
+	lag, behind, state, catchUp, safe, pending, waiting           *prometheus.GaugeVec
+	recovering, left, counted                                     *prometheus.GaugeVec
 }
 
 func newWorld(t *testing.T) *world {
@@ -43,6 +43,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.transitions = counter("orderlog_order_transitions_total", "from", "to", "reason")
 	w.consumed, w.produced = counter("orderlog_records_consumed_total", "processor"), counter("orderlog_records_produced_total", "processor")
+	w.commits = counter("orderlog_commits_total", "processor")
 	w.txns, w.aborted = counter("orderlog_transactions_total", "processor"), counter("orderlog_transactions_aborted_total", "processor", "cause")
 	w.sent = counter("orderlog_effects_sent_total", "endpoint")
 	w.took = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "orderlog_order_invoice_duration_seconds", Help: ".", Buckets: []float64{.1, 1, 10}, NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100})
@@ -166,6 +167,11 @@ func TestNothingIsNotUnknown(t *testing.T) {
 		if s = w.rec.Now(); s.Calendar != (Calendar{}) || s.DeadLetters != (DeadLetters{}) {
 			t.Errorf("%+v, %+v, want nothing", s.Calendar, s.DeadLetters)
 		}
+		time.Sleep(5 * time.Minute) // it is tried, and fails
+		w.rec.take(time.Now())
+		if s = w.rec.Now(); s.Calendar.Parked.Known() || s.DeadLetters.Open.Known() {
+			t.Errorf("known, though it could not be counted for minutes: %+v, %+v", s.Calendar, s.DeadLetters)
+		}
 	})
 }
 
@@ -240,6 +246,10 @@ func TestSampleAndProblems(t *testing.T) {
 			w.waiting.WithLabelValues("shop").Set(400)
 		}, func(s *Sample) bool { return s.Effects[0].Name == "shop" && s.Effects[0].Pending == 3 },
 			[]string{"shop has not taken 3 effects, the oldest for 6m 40s"}},
+		{"aborts among plain commits", func(w *world) {
+			w.aborted.WithLabelValues("order", "timeout").Add(5)
+			w.commits.WithLabelValues("order").Add(500)
+		}, func(s *Sample) bool { return s.Processors[0].Aborted == 5 }, nil},
 		{"aborts", func(w *world) { w.aborted.WithLabelValues("order", "timeout").Add(5) }, func(s *Sample) bool { return s.Processors[0].Aborted == 5 },
 			[]string{"order aborts 5.0 transactions/s and repeats them"}},
 		{"recovery", func(w *world) {
@@ -304,7 +314,7 @@ func TestNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{consumedTotal, producedTotal, transactionsTotal, abortedTotal, recovering, recoveryLeft, transitionsTotal, invoiceDuration, ordersByState, oldestOpen, countedAt,
+	for _, name := range []string{consumedTotal, producedTotal, transactionsTotal, commitsTotal, abortedTotal, recovering, recoveryLeft, transitionsTotal, invoiceDuration, ordersByState, oldestOpen, countedAt,
 		calendarEntries, calendarOverdue, calendarOldest, lettersOpen, lettersOldest, effectsSent, effectsFailed, effectsPending, effectsOldest,
 		lagRecords, lagSeconds, groupState, catchUp, safeDowntime, buildInfo} {
 		if !strings.Contains(string(text), "`"+name+"`") {
