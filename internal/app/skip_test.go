@@ -23,6 +23,9 @@ import (
 // A queue whose head is lost waits until a person has it go on; before, nobody can
 // take away what is only late.
 func TestLostHead(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many virtual hours")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		var mended atomic.Bool
 		cfg := virtual(t)
