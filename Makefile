@@ -33,8 +33,8 @@ test-observability: ## every query of dashboards and alerts, asked of a real Pro
 	then echo "test-observability: skipped: needs prometheus and promtool (apt-get install prometheus)"; \
 	else ORDERLOG_TEST_OBSERVABILITY=1 ORDERLOG_TEST_KAFKA=$$(command -v java >/dev/null && command -v mvn >/dev/null && echo 1) $(GO) test -count=1 -timeout 10m ./test/observability; fi
 
-race: ## tests under the race detector: without the longest, and without what has one goroutine, only watches others or kills another binary
-	$(GO) test -race -short $$($(GO) list ./... | grep -vE '/internal/(check|crash|superstore|sim|scenario|snapshot|hindsight|workload|demo|bench|barelimit)$$|/test/')
+race: ## tests under the race detector: without the longest, and without what has one goroutine, only reads, watches others or kills another binary
+	$(GO) test -race -short $$($(GO) list ./... | grep -vE '/internal/(check|crash|superstore|sim|scenario|snapshot|hindsight|verify|why|workload|demo|bench|barelimit)$$|/test/')
 
 crash: ## 20 times kill -9 during 50,000 orders, during sending, and while rules panic
 	$(GO) test ./internal/crash -run TestKill -crash.kills=20 -crash.orders=50000 -crash.effects=off -v -timeout 30m -count=1
