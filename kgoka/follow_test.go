@@ -39,10 +39,7 @@ func TestTopicMadeAnew(t *testing.T) {
 		t.Errorf("of a deleted topic: %v", err)
 	}
 	must(adm.DeleteTopic(ctx, "names"))(t)
-	until(t, "the topic is made anew", func() bool {
-		_, err := adm.CreateTopic(ctx, nparts/2, -1, nil, "names")
-		return err == nil
-	})
+	b.create(nparts/2, "names")
 	for _, num := range numbers(nparts) {
 		_, err := r.take(ctx, RoleView, "names", num)
 		if !errors.As(err, new(localError)) || !strings.Contains(err.Error(), "another number of partitions") {

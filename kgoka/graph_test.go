@@ -8,7 +8,6 @@ import (
 
 	"github.com/lovoo/goka"
 	"github.com/lovoo/goka/codec"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -99,9 +98,7 @@ func TestTopicsThatDoNotFit(t *testing.T) {
 			b := newBed(t, "in")
 			if c.odd != "" {
 				b.remove(c.odd)
-				if _, err := kadm.NewClient(b.cl).CreateTopic(t.Context(), 3, 1, nil, c.odd); err != nil {
-					t.Fatal(err)
-				}
+				b.create(3, c.odd)
 			}
 			cfg := b.config("a-1")
 			if name == "output" {

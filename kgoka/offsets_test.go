@@ -93,11 +93,7 @@ func (b *bed) anew(topic string) {
 	if _, err := adm.DeleteTopic(ctx, topic); err != nil {
 		b.t.Fatal(err)
 	}
-	until(b.t, "the topic is made anew", func() bool {
-		_, err := adm.CreateTopic(ctx, nparts, -1, nil, topic)
-		return err == nil
-	})
-	b.cl.PurgeTopicsFromClient(topic)
+	b.create(nparts, topic)
 }
 
 // TestOffsetsOfAnotherLog: a group that was down finds a log that does not go on

@@ -79,11 +79,20 @@ func (b *bed) clean(topics ...string) {
 	left := append([]string{"a-loop", "b-loop", "a-table", "b-table"}, topics...)
 	slices.Sort(left)
 	b.remove(slices.Compact(left)...)
-	for _, r := range must(adm.CreateTopics(ctx, nparts, -1, nil, topics...))(b.t) {
-		if r.Err != nil {
-			b.t.Fatalf("topic %s: %v", r.Topic, r.Err)
-		}
-	}
+	b.create(nparts, topics...)
+}
+
+// create makes topics, which may be about to go, and waits until they can be written:
+// a real broker answers before its partitions have leaders.
+func (b *bed) create(partitions int32, topics ...string) {
+	b.t.Helper()
+	ctx, adm := b.t.Context(), kadm.NewClient(b.cl)
+	left := topics
+	until(b.t, fmt.Sprintf("topics %v are made", topics), func() bool {
+		rs := must(adm.CreateTopics(ctx, partitions, -1, nil, left...))(b.t)
+		left = slices.DeleteFunc(slices.Clone(left), func(topic string) bool { return rs[topic].Err == nil })
+		return len(left) == 0
+	})
 	until(b.t, "all partitions have leaders", func() bool {
 		ends, err := adm.ListEndOffsets(ctx, topics...)
 		return err == nil && ends.Error() == nil
