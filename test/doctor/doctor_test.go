@@ -35,7 +35,7 @@ func newWard(t *testing.T) *ward {
 	c := kafka.Run(t, kafka.Options{Nodes: 3, Own: true})
 	registry := srfake.New()
 	t.Cleanup(registry.Close)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers()...), kgo.MetadataMinAge(50*time.Millisecond))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers()...), kgo.MetadataMinAge(50*time.Millisecond), kgo.UnknownTopicRetries(-1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,8 @@ func newStage(t *testing.T, nodes int) *stage {
 	k := &stage{kafka: kafka.Run(t, kafka.Options{Nodes: nodes, Own: true, Proxy: true, Config: map[string]string{
 		"transaction.abort.timed.out.transaction.cleanup.interval.ms": fmt.Sprint(sweep.Milliseconds()),
 	}}), nodes: nodes}
-	k.opts = []kgo.Opt{kgo.SeedBrokers(k.kafka.Brokers()...), kgo.MetadataMinAge(50 * time.Millisecond)}
+	k.opts = []kgo.Opt{kgo.SeedBrokers(k.kafka.Brokers()...), kgo.MetadataMinAge(50 * time.Millisecond),
+		kgo.UnknownTopicRetries(-1)} // a topic just made is not known everywhere at once
 	var err error
 	k.cl, err = kgo.NewClient(k.opts...)
 	must(t, err)
