@@ -2,7 +2,6 @@ package bench_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
@@ -15,7 +14,6 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
@@ -40,15 +38,23 @@ func BenchmarkObserved(b *testing.B) {
 	program := build(b)
 
 	measure := func(seen bool) bench.Result {
-		at, cpu, end := startBroker(b, program)
-		defer end()
+		broker, err := bench.StartBroker(b.Context(), program) // one for each run: a broker that has much is slower
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer broker.End()
+		cpu := func() time.Duration {
+			here, _ := bench.ProcessCPU(os.Getpid())
+			there, _ := bench.ProcessCPU(broker.PID())
+			return here + there
+		}
 		w, err := workload.New(workload.Config{Seed: 1, Orders: 1 << 40, Customers: 1000, Products: 10_000})
 		if err != nil {
 			b.Fatal(err)
 		}
 		next, stop := iter.Pull(workload.Messages(w.Commands()))
 		defer stop()
-		cfg := app.Config{Brokers: at.Brokers, Registry: at.Registry, ApplyTopics: true, Partitions: 4, Log: slog.New(slog.DiscardHandler)}
+		cfg := app.Config{Brokers: broker.At.Brokers, Registry: broker.At.Registry, ApplyTopics: true, Partitions: 4, Log: slog.New(slog.DiscardHandler)}
 		if seen {
 			if cfg.Trace, err = trace.FromEnv(os.Getenv, "bench", cfg.Log); err != nil {
 				b.Fatal(err)
@@ -133,26 +139,4 @@ func build(b *testing.B) (program string) {
 		b.Fatalf("%v\n%s", err, out)
 	}
 	return program
-}
-
-// startBroker runs `orderlog broker` as a process of its own, for one run: a broker that
-// has much is slower. cpu is what both processes have used.
-func startBroker(b *testing.B, program string) (at app.Addresses, cpu func() time.Duration, end func()) {
-	broker := exec.Command(program, "broker", "--port", "0", "--registry-port", "0", "-o", "json")
-	out, err := broker.StdoutPipe()
-	if err == nil {
-		err = broker.Start()
-	}
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := json.NewDecoder(out).Decode(&at); err != nil {
-		b.Fatal(err)
-	}
-	cpu = func() time.Duration {
-		here, _ := bench.ProcessCPU(os.Getpid())
-		there, _ := bench.ProcessCPU(broker.Process.Pid)
-		return here + there
-	}
-	return at, cpu, func() { broker.Process.Signal(syscall.SIGTERM); broker.Wait() }
 }

@@ -2,15 +2,11 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"os"
-	"os/exec"
 	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -83,15 +79,18 @@ func (s *session) benchAlone(ctx context.Context, f benchFlags) (benchResult, er
 	if len(f.brokerPIDs) > 0 {
 		return benchResult{}, usagef("--broker-pid is for --brokers: the broker that bench starts is counted anyway")
 	}
-	child, at, err := startBroker(ctx)
+	exe, err := os.Executable()
 	if err != nil {
 		return benchResult{}, err
 	}
-	defer child.Wait()
-	defer child.Process.Signal(syscall.SIGTERM)
+	broker, err := bench.StartBroker(ctx, exe)
+	if err != nil {
+		return benchResult{}, err
+	}
+	defer broker.End()
 	c := s.appConfig()
-	c.Brokers, c.Registry = at.Brokers, at.Registry
-	f.brokerPIDs = []int{child.Process.Pid}
+	c.Brokers, c.Registry = broker.At.Brokers, broker.At.Registry
+	f.brokerPIDs = []int{broker.PID()}
 	return s.measure(ctx, c, f, "the embedded broker in a process of its own")
 }
 
@@ -171,28 +170,6 @@ func benchText(w io.Writer, r benchResult) error {
 	}
 	p("placed to invoiced:")
 	return table(w, rows)
-}
-
-// startBroker runs `orderlog broker` as a process of its own.
-func startBroker(ctx context.Context) (*exec.Cmd, app.Addresses, error) {
-	var at app.Addresses
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, at, err
-	}
-	child := exec.CommandContext(ctx, exe, "broker", "--port", "0", "--registry-port", "0", "-o", "json")
-	child.Stderr = os.Stderr
-	out, err := child.StdoutPipe()
-	if err != nil {
-		return nil, at, err
-	}
-	if err := child.Start(); err != nil {
-		return nil, at, fmt.Errorf("starting the broker: %w", err)
-	}
-	if err := json.NewDecoder(out).Decode(&at); err != nil {
-		return nil, at, errors.Join(fmt.Errorf("the broker did not start: %w", err), child.Process.Kill(), child.Wait())
-	}
-	return child, at, nil
 }
 
 func sumCPU(pids []int) (sum time.Duration) {
