@@ -21,6 +21,8 @@ type producer struct {
 	table    string
 	batch    *batch
 	promise  func(*kgo.Record, error)
+	written  map[string]bool // topics that it has written to
+	first    bool            // to one of them for the first time since a transaction was ended
 }
 
 // newProducer makes a producer and waits until the broker has ended whatever a
@@ -39,7 +41,7 @@ func newProducer(ctx context.Context, id string, cfg Config, table string, impli
 	if err != nil {
 		return nil, err
 	}
-	p := &producer{id: id, cl: cl, implicit: implicit, table: table}
+	p := &producer{id: id, cl: cl, implicit: implicit, table: table, written: map[string]bool{}}
 	p.promise = p.acknowledged
 	if _, _, err := cl.ProducerID(ctx); err != nil {
 		cl.Close()
@@ -62,6 +64,9 @@ func (p *producer) produce(r *kgo.Record) { p.cl.Produce(context.Background(), r
 
 func (p *producer) acknowledged(r *kgo.Record, err error) {
 	b := p.batch
+	if !p.written[r.Topic] {
+		p.written[r.Topic], p.first = true, true
+	}
 	if err != nil {
 		b.fail(fmt.Errorf("producing to %s/%d: %w", r.Topic, r.Partition, err))
 		return
@@ -74,6 +79,37 @@ func (p *producer) acknowledged(r *kgo.Record, err error) {
 		if old >= r.Offset || end.CompareAndSwap(old, r.Offset) {
 			return
 		}
+	}
+}
+
+// end ends the transaction, after all that it has written was acknowledged or given up.
+func (p *producer) end(ctx context.Context, how kgo.TransactionEndTry) error {
+	if !p.first {
+		return p.cl.EndTransaction(ctx, how)
+	}
+	err := EndTransaction(ctx, p.cl, how)
+	p.first = errors.Is(err, kerr.OperationNotAttempted)
+	return err
+}
+
+// EndTransaction does what the client's does, once the client has noted which
+// topics it has written to. kgo (1.22) sends the first records of a topic before it has
+// stored the topic's partitions, and among those EndTransaction looks for what was written:
+// in between, it takes a transaction for an empty one, aborts it, whatever it was asked, and
+// returns nil. All that runs on kgo's metadata loop comes after the storing; of such is the
+// purge of a topic, and one of this name cannot exist.
+// OPERATION_NOT_ATTEMPTED says that ctx has ended before, and that it can be aborted.
+func EndTransaction(ctx context.Context, cl *kgo.Client, how kgo.TransactionEndTry) error {
+	stored := make(chan struct{})
+	go func() {
+		cl.PurgeTopicsFromProducing(".")
+		close(stored)
+	}()
+	select {
+	case <-stored:
+		return cl.EndTransaction(ctx, how)
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for topics to be known: %w: %w", kerr.OperationNotAttempted, ctx.Err())
 	}
 }
 

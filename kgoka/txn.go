@@ -116,7 +116,7 @@ func (c *clients) commit(ctx context.Context, s *session, b *batch, to offsets) 
 	if err := b.prod.commitOffsets(ctx, c.membership, s.member, s.gen, to); err != nil {
 		return fmt.Errorf("committing offsets: %w", err)
 	}
-	err := b.prod.cl.EndTransaction(ctx, kgo.TryCommit)
+	err := b.prod.end(ctx, kgo.TryCommit)
 	switch {
 	case err == nil:
 		return nil
@@ -202,7 +202,7 @@ func (c *clients) abort(s *session, b *batch, from offsets, cause error) error {
 	defer cancel()
 	err := b.prod.cl.AbortBufferedRecords(ctx)
 	if err == nil {
-		err = b.prod.cl.EndTransaction(ctx, kgo.TryAbort)
+		err = b.prod.end(ctx, kgo.TryAbort)
 	}
 	if lasting(cause) {
 		return cause

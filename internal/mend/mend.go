@@ -18,6 +18,7 @@ import (
 	"github.com/orderlog/orderlog/internal/client"
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
+	"github.com/orderlog/orderlog/kgoka"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -155,7 +156,7 @@ func (d *Desk) Act(ctx context.Context, deeds ...Deed) error {
 		d.undo()
 		return acting(err)
 	}
-	return acting(d.tx.EndTransaction(ctx, kgo.TryCommit))
+	return acting(kgoka.EndTransaction(ctx, d.tx, kgo.TryCommit))
 }
 
 // write returns when the broker has all records, or not one more is on its way to
@@ -186,7 +187,7 @@ func (d *Desk) undo() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if d.tx.AbortBufferedRecords(ctx) == nil {
-		_ = d.tx.EndTransaction(ctx, kgo.TryAbort)
+		_ = kgoka.EndTransaction(ctx, d.tx, kgo.TryAbort)
 	}
 }
 

@@ -226,7 +226,9 @@ func (t *tx) flush(ctx context.Context) error {
 }
 
 // commit ends it; on an error nobody knows yet whether it came about.
-func (t *tx) commit(ctx context.Context) error { return t.cl.EndTransaction(ctx, kgo.TryCommit) }
+func (t *tx) commit(ctx context.Context) error {
+	return kgoka.EndTransaction(ctx, t.cl, kgo.TryCommit)
+}
 
 // close undoes what is not committed. Where the broker cannot be told, it does so by
 // itself.
@@ -234,7 +236,7 @@ func (t *tx) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience/2)
 	defer cancel()
 	if t.cl.AbortBufferedRecords(ctx) == nil {
-		_ = t.cl.EndTransaction(ctx, kgo.TryAbort)
+		_ = kgoka.EndTransaction(ctx, t.cl, kgo.TryAbort)
 	}
 	t.cl.Close()
 }

@@ -330,9 +330,9 @@ func (l *layer) transact(ctx context.Context, rs []*kgo.Record, end kgo.Transact
 		return err
 	}
 	if err := produce(ctx, l.txn, rs); err != nil {
-		return errors.Join(err, l.txn.EndTransaction(context.WithoutCancel(ctx), kgo.TryAbort))
+		return errors.Join(err, kgoka.EndTransaction(context.WithoutCancel(ctx), l.txn, kgo.TryAbort))
 	}
-	return l.txn.EndTransaction(ctx, end)
+	return kgoka.EndTransaction(ctx, l.txn, end)
 }
 
 // produce returns when all is written, in order.
