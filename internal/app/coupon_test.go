@@ -26,6 +26,7 @@ import (
 
 	"github.com/orderlog/orderlog/internal/app"
 	"github.com/orderlog/orderlog/internal/content"
+	"github.com/orderlog/orderlog/internal/devbroker"
 	"github.com/orderlog/orderlog/schemas"
 	"github.com/orderlog/orderlog/topics"
 )
@@ -127,6 +128,7 @@ func openBookshop(t *testing.T) *bookshop {
 	s.broker, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(s.net.Listen), kfake.GroupMinSessionTimeout(time.Second))
 	must(t, err)
 	t.Cleanup(s.broker.Close)
+	devbroker.WantNoMetrics(s.broker)
 	at, err := s.net.Listen("tcp", "127.0.0.1:8081")
 	must(t, err)
 	registry := &http.Server{Handler: srfake.NewRegistry().Handler()}

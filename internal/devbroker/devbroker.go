@@ -12,6 +12,7 @@ package devbroker
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sr/srfake"
 
 	"github.com/orderlog/orderlog/internal/folder"
@@ -168,11 +170,28 @@ func (b *Broker) startCluster() error {
 		return fmt.Errorf("starting broker: %w", err)
 	}
 	b.log.watch(b.kafka.abort)
+	WantNoMetrics(b.cluster)
 	if b.cfg.Dir == "" {
 		return nil
 	}
 	b.guard, err = guardCommits(b.cluster, b.cfg)
 	return err
+}
+
+// WantNoMetrics has a cluster answer clients as Apache Kafka does where nobody has
+// subscribed to their metrics (KIP-714). kfake by itself wants all of them, each half
+// minute and when a client closes, and drops them.
+func WantNoMetrics(c *kfake.Cluster) {
+	c.ControlKey(int16(kmsg.GetTelemetrySubscriptions), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		resp := kreq.ResponseKind().(*kmsg.GetTelemetrySubscriptionsResponse)
+		resp.ClientInstanceID = kreq.(*kmsg.GetTelemetrySubscriptionsRequest).ClientInstanceID
+		if resp.ClientInstanceID == [16]byte{} {
+			rand.Read(resp.ClientInstanceID[:])
+		}
+		resp.PushIntervalMillis = int32((5 * time.Minute).Milliseconds())
+		return resp, nil, true
+	})
 }
 
 func (b *Broker) startRegistry(ln net.Listener) error {
