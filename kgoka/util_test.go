@@ -34,7 +34,7 @@ type bed struct {
 
 func newBed(t testing.TB, topics ...string) *bed {
 	t.Helper()
-	b := &bed{t: t, logs: &logBook{}}
+	b := &bed{t: t, opts: []kgo.Opt{kgo.DisableClientMetrics()}, logs: &logBook{}} // kfake would have them of everybody, each time a client closes
 	if apache == nil {
 		var err error
 		if b.c, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(time.Second), kfake.SeedTopics(nparts, topics...)); err != nil {
@@ -282,7 +282,7 @@ func bubble(t *testing.T, topics ...string) *bed {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	b := &bed{t: t, c: c, opts: []kgo.Opt{kgo.Dialer(vn.DialContext)}, logs: &logBook{}}
+	b := &bed{t: t, c: c, opts: []kgo.Opt{kgo.Dialer(vn.DialContext), kgo.DisableClientMetrics()}, logs: &logBook{}}
 	b.cl = b.client()
 	return b
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sr/srfake"
 
+	"github.com/orderlog/orderlog/internal/devbroker"
 	"github.com/orderlog/orderlog/internal/event"
 	"github.com/orderlog/orderlog/internal/flow"
 	"github.com/orderlog/orderlog/internal/letter"
@@ -65,6 +66,7 @@ func setup(env *testscript.Env) error {
 		return err
 	}
 	env.Defer(cluster.Close)
+	devbroker.WantNoMetrics(cluster)
 	registry := srfake.New()
 	env.Defer(registry.Close)
 	env.Setenv("ORDERLOG_BROKERS", cluster.ListenAddrs()[0])
