@@ -25,7 +25,7 @@ test: ## all tests
 test-kafka: ## the tests that need Apache Kafka, which Maven fetches once
 	@if [ -z "$$ORDERLOG_TEST_BROKERS" ] && ! { command -v java && command -v mvn; } >/dev/null; \
 	then echo "test-kafka: skipped: needs Java 17 and Maven, or ORDERLOG_TEST_BROKERS=host:port,..."; \
-	else ORDERLOG_TEST_KAFKA=1 $(GO) test -count=1 -p 2 -timeout 15m ./kgoka ./test/... && \
+	else ORDERLOG_TEST_KAFKA=1 $(GO) test -count=1 -p 2 -timeout 15m ./kgoka $$($(GO) list ./test/... | grep -v /observability) && \
 	ORDERLOG_TEST_KAFKA=1 $(GO) test -count=1 ./internal/cli -run 'TestRedrive|TestRetries'; fi
 
 test-observability: ## every query of dashboards and alerts, asked of a real Prometheus: Debian's package; on Apache Kafka, too, where that can be had
