@@ -65,7 +65,7 @@ func (p *producer) produce(r *kgo.Record) { p.cl.Produce(context.Background(), r
 func (p *producer) acknowledged(r *kgo.Record, err error) {
 	b := p.batch
 	if !p.written[r.Topic] {
-		p.written[r.Topic], p.first = true, true
+		p.written[r.Topic], p.first = err == nil, true
 	}
 	if err != nil {
 		b.fail(fmt.Errorf("producing to %s/%d: %w", r.Topic, r.Partition, err))
@@ -98,7 +98,8 @@ func (p *producer) end(ctx context.Context, how kgo.TransactionEndTry) error {
 // in between, it takes a transaction for an empty one, aborts it, whatever it was asked, and
 // returns nil. All that runs on kgo's metadata loop comes after the storing; of such is the
 // purge of a topic, and one of this name cannot exist.
-// OPERATION_NOT_ATTEMPTED says that ctx has ended before, and that it can be aborted.
+// OPERATION_NOT_ATTEMPTED: ctx has ended before, or the client lost its producer ID; the
+// transaction can be aborted.
 func EndTransaction(ctx context.Context, cl *kgo.Client, how kgo.TransactionEndTry) error {
 	stored := make(chan struct{})
 	go func() {

@@ -156,7 +156,11 @@ func (d *Desk) Act(ctx context.Context, deeds ...Deed) error {
 		d.undo()
 		return acting(err)
 	}
-	return acting(kgoka.EndTransaction(ctx, d.tx, kgo.TryCommit))
+	err := kgoka.EndTransaction(ctx, d.tx, kgo.TryCommit)
+	if errors.Is(err, kerr.OperationNotAttempted) {
+		d.undo()
+	}
+	return acting(err)
 }
 
 // write returns when the broker has all records, or not one more is on its way to

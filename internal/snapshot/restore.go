@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderlog/orderlog/internal/client"
@@ -332,7 +333,11 @@ func (l *layer) transact(ctx context.Context, rs []*kgo.Record, end kgo.Transact
 	if err := produce(ctx, l.txn, rs); err != nil {
 		return errors.Join(err, kgoka.EndTransaction(context.WithoutCancel(ctx), l.txn, kgo.TryAbort))
 	}
-	return kgoka.EndTransaction(ctx, l.txn, end)
+	err := kgoka.EndTransaction(ctx, l.txn, end)
+	if errors.Is(err, kerr.OperationNotAttempted) {
+		err = errors.Join(err, l.txn.EndTransaction(context.WithoutCancel(ctx), kgo.TryAbort))
+	}
+	return err
 }
 
 // produce returns when all is written, in order.
