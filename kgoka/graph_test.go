@@ -189,9 +189,7 @@ func TestTombstones(t *testing.T) {
 			b.caughtUp("a", "in")
 		}
 		for key, want := range map[string]string{"k": "", "l": "1"} {
-			if v, err := p.Get(key); string(v) != want || err != nil {
-				t.Errorf("start %d: %s is %q, %v", i, key, v, err)
-			}
+			until(t, fmt.Sprintf("start %d: %s is %q", i, key, want), func() bool { return string(must(p.Get(key))(t)) == want })
 		}
 		p.mustEnd()
 	}

@@ -184,8 +184,8 @@ func TestOffsetsExpired(t *testing.T) {
 				t.Error("nothing is said about it")
 			}
 			for i := range 20 {
-				if v, err := p.Get(fmt.Sprintf("key-%d", i)); string(v) != "." || err != nil {
-					t.Errorf("row %d: %q, %v", i, v, err)
+				if v := must(p.Get(fmt.Sprintf("key-%d", i)))(t); string(v) != "." {
+					t.Errorf("row %d: %q", i, v)
 				}
 			}
 		})

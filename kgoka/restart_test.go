@@ -23,9 +23,7 @@ func TestRestart(t *testing.T) {
 		b.feed("in", n, step, keys)
 		n += step
 		b.caughtUp("a", "in")
-		if v, err := p.Get("key-1"); err != nil || len(v) != 8 {
-			t.Errorf("get: %x, %v", v, err)
-		}
+		until(t, "there is a row", func() bool { return len(must(p.Get("key-1"))(t)) == 8 })
 		p.mustEnd()
 		if _, err := p.Get("key-1"); err == nil {
 			t.Error("get after the end succeeds")

@@ -106,6 +106,7 @@ func TestRowsAndFirst(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer tb.close() // before the disk is, which rows may be on their way to
 		want := map[string]string{}
 		key := func() string { return fmt.Sprintf("%03d", rng.IntN(120)) }
 		for i := range 600 {

@@ -169,13 +169,13 @@ func (c *clients) committed(s *session, b *batch, to offsets) error {
 	}
 	var errs []error
 	for _, pt := range s.parts {
+		if pt.table != nil {
+			errs = append(errs, pt.table.commit(b.ends[pt.num].Load()))
+		}
 		n.in.Add(pt.nIn)
 		n.out.Add(pt.nOut)
 		n.skipped.Add(pt.nSkipped)
 		n.visited.Add(pt.nVisited)
-		if pt.table != nil {
-			errs = append(errs, pt.table.commit(b.ends[pt.num].Load()))
-		}
 		for _, f := range pt.after {
 			f()
 		}

@@ -297,7 +297,8 @@ func until(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// caughtUp waits until the group has committed all of topic.
+// caughtUp waits until the group has committed all of topic. That is a moment before
+// what is committed is in the processor's tables and figures: wait for these apart.
 func (b *bed) caughtUp(group string, topics ...string) {
 	b.t.Helper()
 	until(b.t, fmt.Sprintf("%s consumes %v", group, topics), func() bool { return b.lag(group, topics...) == 0 })
